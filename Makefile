@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+# On a fresh Debian machine, as root: `make demo` shows the main job, `make test` runs every test.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SERVERS := pebble knot knot-dnsutils unbound nginx-light strace curl openssl
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check soak mutate bench clean servers
+
+help: ## Show the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/ready servers ## Watch an enclave get a certificate that its host cannot get
+	$(BIN)/python -m tests.demo
+
+test: $(VENV)/ready servers ## Run every test, with samples of the long jobs (under 10 minutes)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not soak"
+
+check: $(VENV)/ready ## Lint, types, unit tests, docs; no servers (under 3 minutes)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/unit -n 2 -m "not soak"
+
+soak: $(VENV)/ready servers ## Run the exhaustive jobs
+	$(BIN)/python -m pytest -m soak
+
+mutate: $(VENV)/ready ## Remove each check in turn; a test must turn red
+	$(BIN)/python -m tests.mutate
+
+bench: $(VENV)/ready servers ## Measure against peers, as ratios
+	$(BIN)/python -m benchmarks.run
+
+clean: ## Remove what these targets made
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .hypothesis
+
+servers:
+	@sh tests/support/system_packages.sh $(SERVERS)
+
+$(VENV)/ready: setup.py
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+		|| sh tests/support/system_packages.sh python3 python3-venv
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check --root-user-action ignore -e '.[dev]'
+	@touch $@

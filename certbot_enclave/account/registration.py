@@ -1,0 +1,308 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The account of this enclave: found, recovered or registered, and never lost.
+
+The order that makes it so: the new key is in the sealed bundle before the CA hears of it. Whoever
+dies in between is found again by ``onlyReturnExisting`` (RFC 8555 §7.3.1), and an account that
+cannot be unsealed is an error, never a reason to register another one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from acme import messages
+from certbot import errors as certbot_errors
+from certbot._internal.account import Account, AccountFileStorage
+from certbot.configuration import NamespaceConfig
+from josepy.errors import DeserializationError
+
+from certbot_enclave import errors
+from certbot_enclave.account import key as account_key
+from certbot_enclave.account.ca import CA, ExternalAccount
+from certbot_enclave.account.guard import Binding
+from certbot_enclave.account.key import Attached, EnclaveJWK
+from certbot_enclave.runtime import Runtime, spki
+from certbot_enclave.sealing import tree
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the operator allows when there is no account yet.
+
+    Attributes:
+        agree_tos: The operator agrees to the CA's terms of service.
+        email: Contact, or None.
+        external_account: For CAs that want one.
+    """
+
+    agree_tos: bool = False
+    email: str | None = None
+    external_account: ExternalAccount | None = None
+
+
+@dataclass(frozen=True)
+class Registered:
+    """The account, confirmed by the CA in this process.
+
+    Attributes:
+        uri: From the CA's own answer.
+        key: The sealed key.
+        handle: What lets it sign, under the guard's rules.
+        ca: The directory.
+        certbot_id: certbot's name of the account.
+        external_account: True if it is bound to an account at the CA's shop.
+        new: True if it was registered just now.
+    """
+
+    uri: str
+    key: EnclaveJWK
+    handle: Attached
+    ca: CA
+    certbot_id: str
+    external_account: bool
+    new: bool
+
+    @property
+    def public_key(self) -> bytes:
+        """DER SubjectPublicKeyInfo."""
+        return spki(self.key.key.public)
+
+
+@dataclass(frozen=True)
+class _Pending:
+    key: EnclaveJWK
+    external_account: bool
+
+
+class Registration:
+    """Finds or makes the account for one directory.
+
+    Args:
+        runtime: This run.
+        server: URL of the ACME directory.
+    """
+
+    def __init__(self, runtime: Runtime, server: str) -> None:
+        self._runtime = runtime
+        self._server = server
+        self._pending_path = runtime.own_directory / "pending.json"
+        names = runtime.directories
+        self._config = NamespaceConfig(
+            argparse.Namespace(
+                config_dir=os.fspath(names.config),
+                work_dir=os.fspath(names.work),
+                logs_dir=os.fspath(names.logs),
+                server=server,
+                strict_permissions=False,
+                http01_port=80,
+                https_port=443,
+                domains=[],
+                ip_addresses=[],
+                register_to_eff=None,
+            )
+        )
+
+    def ensure(self, request: Request) -> Registered:
+        """Return the account, registering one if there was never any.
+
+        Args:
+            request: What is allowed if there is none.
+
+        Raises:
+            PolicyError: There is no account, and no agreement to the terms (``account-missing``).
+            AccountError: A plaintext or unreadable account is there, the CA refused, or it answers
+                with another account than the one on file or in the settings.
+            SealError, FormatError, VerificationError: Stored state cannot be used.
+            EnclaveError: The attester is broken, or the clock is wrong.
+            TransportError: CA, store or sealer cannot be reached.
+        """
+        runtime = self._runtime
+        expected = runtime.settings.text("account")
+        seen = runtime.look()
+        runtime.state.restore(seen.pcrs, expected_account=expected)
+        pending = self._pending()
+        account = self._account(pending)
+        ca = CA(self._server)
+        if account is not None:
+            return self._confirm(account, ca, pending, expected)
+        if pending is None:
+            if expected:
+                raise errors.AccountError(
+                    f"the settings expect account {expected}, but the store holds none",
+                    code="account-lost",
+                    hint="the host withheld or lost the bundle; no new account is made for it",
+                )
+            pending = self._make_pending(request)
+        return self._register(pending, ca, request, expected)
+
+    def _pending(self) -> _Pending | None:
+        try:
+            table = json.loads(self._pending_path.read_bytes())
+            if table["directory"] != self._server:
+                raise errors.AccountError(
+                    f"a registration at {table['directory']} is not finished",
+                    code="account-pending",
+                    hint=f"finish it first, with --server {table['directory']}",
+                )
+            return _Pending(_loaded(table["key"]), bool(table["external_account"]))
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError, DeserializationError) as error:
+            raise errors.AccountError(
+                f"{self._pending_path} is damaged: {error}", code="account-damaged"
+            ) from error
+
+    def _make_pending(self, request: Request) -> _Pending:
+        if not request.agree_tos:
+            raise errors.PolicyError(
+                f"there is no account at {self._server} yet",
+                code="account-missing",
+                hint="agree to the CA's terms of service with --agree-tos, and one is made; "
+                "or run `certbot-enclave register` first",
+            )
+        runtime = self._runtime
+        key = account_key.generate(self._server, runtime.sealer)
+        pending = _Pending(key, request.external_account is not None)
+        runtime.own_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        text = json.dumps(
+            {
+                "directory": self._server,
+                "key": key.to_partial_json(),
+                "external_account": pending.external_account,
+            }
+        )
+        tree.write(self._pending_path, text.encode(), 0o600)
+        return pending
+
+    def _attach(self, key: EnclaveJWK, ca: CA) -> Attached:
+        binding = Binding(origin=ca.origin, jwk=account_key.public_jwk(key.key.public))
+        return account_key.attach(key, self._runtime.sealer, binding)
+
+    def _register(self, pending: _Pending, ca: CA, request: Request, expected: str) -> Registered:
+        handle = self._attach(pending.key, ca)
+        # Before the CA hears of this key: whatever happens from here on, it can be found again.
+        self._runtime.state.save((), spki(pending.key.key.public))
+        uri = ca.find_account(pending.key, handle)
+        new = uri is None
+        if uri is None:
+            if not request.agree_tos:
+                raise errors.PolicyError(
+                    "a registration was begun, and the CA does not know it yet",
+                    code="account-missing",
+                    hint="finish it with --agree-tos",
+                )
+            if ca.external_account_required and request.external_account is None:
+                raise errors.PolicyError(
+                    f"{self._server} wants an external account binding",
+                    code="external-account-missing",
+                    hint="get credentials from the CA; give --eab-kid and --eab-hmac-file",
+                )
+            uri = ca.new_account(
+                pending.key, email=request.email, external_account=request.external_account
+            )
+        _check_expected(uri, expected)
+        account = Account(
+            messages.RegistrationResource(body=messages.Registration(), uri=uri), pending.key
+        )
+        shutil.rmtree(self._account_directory() / account.id, ignore_errors=True)
+        try:
+            AccountFileStorage(self._config).save(account, None)  # type: ignore[arg-type]
+        except certbot_errors.Error as error:
+            raise errors.AccountError(
+                f"the account cannot be written: {error}", code="account-unwritable"
+            ) from error
+        if pending.external_account:
+            (self._account_directory() / account.id / "external").touch()
+        self._pending_path.unlink()
+        self._runtime.state.save((uri,), spki(pending.key.key.public))
+        return self._registered(account, ca, handle, uri, new=new)
+
+    def _confirm(
+        self, account: Account, ca: CA, pending: _Pending | None, expected: str
+    ) -> Registered:
+        handle = self._attach(account.key, ca)
+        uri = ca.find_account(account.key, handle)
+        if uri is None:
+            raise errors.AccountError(
+                f"the CA does not know the key of account {account.regr.uri}",
+                code="account-unknown",
+                hint="was this enclave registered at another CA? the account is not replaced",
+            )
+        if uri != account.regr.uri:
+            raise errors.AccountError(
+                f"the CA says that our key belongs to {uri}, the file says {account.regr.uri}",
+                code="account-mismatch",
+            )
+        _check_expected(uri, expected)
+        if pending is not None:
+            self._pending_path.unlink()
+        return self._registered(account, ca, handle, uri, new=False)
+
+    def _registered(
+        self, account: Account, ca: CA, handle: Attached, uri: str, *, new: bool
+    ) -> Registered:
+        handle.bind(account_uri=uri)
+        external = (self._account_directory() / account.id / "external").exists()
+        return Registered(uri, account.key, handle, ca, account.id, external, new)
+
+    def _account_directory(self) -> Path:
+        return Path(self._config.accounts_dir)
+
+    def _account(self, pending: _Pending | None) -> Account | None:
+        """Return the account on file; anything there that is not ours is an error."""
+        directory = self._account_directory()
+        if not directory.is_dir():
+            return None
+        storage = AccountFileStorage(self._config)
+        accounts = []
+        for path in sorted(directory.iterdir()):
+            try:
+                accounts.append(storage.load(path.name))
+            except (certbot_errors.Error, DeserializationError, ValueError) as error:
+                # A registration that was killed while certbot wrote its files; the key is pending.
+                if pending is not None and path.name == _certbot_id(pending.key):
+                    continue
+                raise errors.AccountError(
+                    f"account {path} cannot be read: {error}",
+                    code="account-unreadable",
+                    hint="restore it from the bundle; no new account is made in its place",
+                ) from error
+        for account in accounts:
+            if not isinstance(account.key, EnclaveJWK) or account.key.key.directory != self._server:
+                raise errors.AccountError(
+                    f"account {account.regr.uri} was not made by this enclave for {self._server}",
+                    code="account-foreign",
+                    hint="its key is or was readable outside; use an empty --config-dir",
+                )
+        if len(accounts) > 1:
+            raise errors.AccountError(
+                f"{len(accounts)} accounts at {self._server}, expected one",
+                code="account-ambiguous",
+            )
+        return accounts[0] if accounts else None
+
+
+def _certbot_id(key: EnclaveJWK) -> str:
+    identifier: str = Account(messages.RegistrationResource(body=None), key).id
+    return identifier
+
+
+def _loaded(jobj: Any) -> EnclaveJWK:
+    key = EnclaveJWK.from_json(jobj)
+    if not isinstance(key, EnclaveJWK):
+        raise TypeError("the key is not of the enclave's type")
+    return key
+
+
+def _check_expected(uri: str, expected: str) -> None:
+    if expected not in ("", uri):
+        raise errors.AccountError(
+            f"the CA says that our account is {uri}, the settings expect {expected}",
+            code="account-unexpected",
+        )

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The console script ``certbot-enclave``.
+
+stdout carries the result only (text, or JSON with ``--json``); stderr carries progress and
+``certbot-enclave: error: …`` followed by ``certbot-enclave: hint: …``. No line starts with a
+capital or ends with a full stop. Exit codes: 0 done or holds, 1 checked and it does not hold,
+2 usage, policy or settings, 3 could not tell (network, unreadable file).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from certbot_enclave import errors
+
+# Name -> one line of help. Each command is the module of that name in this package, with
+# `add_arguments(parser)` and `run(args) -> int`; only the module that is asked for is imported.
+COMMANDS = {
+    "register": "make and register the account key; print what the domain owner needs",
+    "attest": "make fresh evidence",
+    "verify": "check evidence against the measurements of the code",
+    "simulate": "make a simulated enclave, for tests and demonstrations",
+}
+
+_USAGE_ERRORS = (errors.PolicyError, errors.ExtensionError)
+_COULD_NOT_TELL = (errors.TransportError, errors.EnclaveError)
+
+
+def exit_code(error: errors.Error) -> int:
+    """Return the exit code that tells this kind of error to a monitor (DESIGN.md §6.6)."""
+    if isinstance(error, _USAGE_ERRORS):
+        return 2
+    if isinstance(error, _COULD_NOT_TELL):
+        return 3
+    return 1
+
+
+def complain(error: errors.Error) -> None:
+    """Print the error, and its hint if it has one, to stderr."""
+    print(f"certbot-enclave: error: {error}", file=sys.stderr)
+    if error.hint:
+        print(f"certbot-enclave: hint: {error.hint}", file=sys.stderr)
+
+
+def _parser(command: str | None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="certbot-enclave",
+        description="Certificates that only an attested enclave can get.",
+        epilog="Exit codes: 0 done or holds, 1 does not hold, 2 usage, 3 could not tell.",
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, line in COMMANDS.items():
+        chosen = commands.add_parser(name, help=line, description=line.capitalize() + ".")
+        if name == command:
+            import_module(f"certbot_enclave.cli.{name}").add_arguments(chosen)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: Arguments without the program's name; None means those of this process.
+
+    Returns:
+        The exit code.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    # Options come after the command, so the first word that names one is the command.
+    command = next((word for word in arguments if word in COMMANDS), None)
+    args = _parser(command).parse_args(arguments)
+    try:
+        code: int = import_module(f"certbot_enclave.cli.{args.command}").run(args)
+    except errors.Error as error:
+        complain(error)
+        return exit_code(error)
+    except KeyboardInterrupt:
+        print("certbot-enclave: error: interrupted", file=sys.stderr)
+        return 130
+    return code

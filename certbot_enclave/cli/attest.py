@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``certbot-enclave attest``: fresh evidence, for a caller's nonce or for the web server."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from certbot_enclave import errors
+from certbot_enclave.cli import inside
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this command."""
+    parser.add_argument("--server", metavar="URL", help="ACME directory; as registered by default")
+    parser.add_argument("--account", metavar="URI", help="expected account; any other is an error")
+    parser.add_argument(
+        "--nonce",
+        metavar="HEX",
+        help="16 to 64 bytes of the verifier's choice; the evidence goes to stdout only",
+    )
+    inside.add_arguments(parser)
+
+
+def _nonce(text: str | None) -> bytes | None:
+    if text is None:
+        return None
+    try:
+        nonce = bytes.fromhex(text)
+    except ValueError as error:
+        raise errors.PolicyError("--nonce is no hex", code="nonce-invalid") from error
+    if not 16 <= len(nonce) <= 64:
+        raise errors.PolicyError(
+            f"--nonce has {len(nonce)} bytes, expected 16 to 64", code="nonce-invalid"
+        )
+    return nonce
+
+
+def run(args: argparse.Namespace) -> int:
+    """Make evidence; without a nonce it also replaces the stored one."""
+    nonce = _nonce(args.nonce)
+    issuance = inside.start(args)
+    server = issuance.runtime.settings.text("server")
+    if not server:
+        raise errors.PolicyError(
+            "this enclave has no account yet",
+            code="account-missing",
+            hint="make one: certbot-enclave register",
+        )
+    issuance.register(server, agree_tos=False)
+    names = issuance.runtime.settings.list("domains")
+    issuance.look(issuance.names(names))
+    # A hook of certbot runs while certbot holds its files, but after the new certificate is there.
+    evidence = issuance.renew_evidence() if nonce is None else issuance.evidence(nonce)
+    sys.stdout.write(evidence.decode())
+    return 0

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``certbot-enclave register``: make the account; print what the domain owner needs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from certbot_enclave import errors
+from certbot_enclave.cli import inside
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this command."""
+    parser.add_argument(
+        "-d",
+        "--domains",
+        metavar="NAMES",
+        action="append",
+        help="names the enclave will ask certificates for, comma-separated; may be repeated",
+    )
+    parser.add_argument("--server", metavar="URL", help="ACME directory")
+    parser.add_argument("--challenge", choices=["http-01"], help="validation method to pin")
+    parser.add_argument("--account", metavar="URI", help="expected account; any other is an error")
+    parser.add_argument(
+        "--agree-tos", action="store_true", help="agree to the CA's terms of service"
+    )
+    parser.add_argument("-m", "--email", metavar="EMAIL", help="contact for the CA")
+    parser.add_argument("--eab-kid", metavar="ID", help="external account key identifier")
+    parser.add_argument(
+        "--eab-hmac-file", metavar="FILE", help="file with the external account key, - for stdin"
+    )
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    inside.add_arguments(parser)
+
+
+def _hmac_key(path: str | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        text = sys.stdin.read(4096) if path == "-" else Path(path).read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        raise errors.PolicyError(
+            f"cannot read the external account key from {path}", code="external-account-unreadable"
+        ) from error
+    return text.strip()
+
+
+def run(args: argparse.Namespace) -> int:
+    """Register, or find the account again, and print it; 0 even while the gate is closed."""
+    if args.domains:
+        args.domains = ",".join(args.domains)
+    if (args.eab_kid is None) != (args.eab_hmac_file is None):
+        raise errors.PolicyError(
+            "--eab-kid and --eab-hmac-file go together", code="external-account-incomplete"
+        )
+    issuance = inside.start(args)
+    settings = issuance.runtime.settings
+    if not settings.text("server"):
+        raise errors.PolicyError(
+            "no ACME directory is named", code="directory-missing", hint="name it: --server URL"
+        )
+    if not settings.list("domains"):
+        raise errors.PolicyError(
+            "no domain is named", code="names-missing", hint="name it: -d NAME"
+        )
+    names = issuance.names(settings.list("domains"))
+    registered = issuance.register(
+        settings.text("server"),
+        agree_tos=args.agree_tos,
+        email=args.email,
+        eab_kid=args.eab_kid,
+        eab_hmac_key=_hmac_key(args.eab_hmac_file),
+    )
+    issuance.runtime.save_settings()
+    issuance.save()
+    verdicts = issuance.look(names)
+    evidence = issuance.renew_evidence()
+    result = {
+        "account": registered.uri,
+        "thumbprint": registered.key.key.print,
+        "new": registered.new,
+        "records": list(issuance.records(names)),
+        "evidence": str(issuance.runtime.evidence_path),
+        "simulated": issuance.runtime.simulated,
+        "domains": [{"name": verdict.name, "verdict": verdict.word} for verdict in verdicts],
+    }
+    inside.progress(f"evidence: {len(evidence)} bytes in {result['evidence']}")
+    if args.json:
+        print(json.dumps(result, indent=2, sort_keys=True))
+        return 0
+    if result["simulated"]:
+        print("SIMULATED enclave: nothing below is vouched for by hardware")
+    print(f"account:    {registered.uri}")
+    print(f"thumbprint: {registered.key.key.print}")
+    print(f"evidence:   {result['evidence']}")
+    for verdict in verdicts:
+        print(f"CAA now:    {verdict.name}: {verdict.word}")
+    print("CAA records that bind issuance to this account; nothing else may allow anybody:")
+    for record in issuance.records(names):
+        print(f"  {record}")
+    return 0

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``files:DIR``: key and full chain as ``DIR/NAME/privkey.pem`` and ``DIR/NAME/fullchain.pem``.
+
+``DIR/NAME`` is a symbolic link to a directory that holds both, so the two files change together
+and a reader sees the old pair or the new one. When the check or the reload fails, the link goes
+back to the old pair.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from certbot_enclave import errors
+
+TIMEOUT = 60  # seconds for the check and for the reload, each
+# A command gets this and nothing of our environment, which the host may have shaped.
+_ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+
+
+def directory(spec: str) -> Path:
+    """Return the directory that ``files:DIR`` names.
+
+    Raises:
+        PolicyError: Another scheme, or no absolute path (``deploy-invalid``).
+    """
+    scheme, _, path = spec.partition(":")
+    if scheme != "files" or not Path(path).is_absolute():
+        raise errors.PolicyError(
+            f"deploy is {spec!r}, expected files: and an absolute path", code="deploy-invalid"
+        )
+    return Path(path)
+
+
+def _run(what: str, command: str) -> None:
+    try:
+        words = shlex.split(command)
+        done = subprocess.run(
+            words, env=_ENVIRONMENT, stdin=subprocess.DEVNULL, capture_output=True, timeout=TIMEOUT
+        )
+    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+        raise errors.DeployError(
+            f"deploy {what} cannot be run: {error}", code=f"deploy-{what}"
+        ) from error
+    if done.returncode != 0:
+        lines = (done.stderr or done.stdout).decode("utf-8", "replace").strip().splitlines()
+        said = lines[-1] if lines else "it printed nothing"
+        raise errors.DeployError(
+            f"deploy {what} failed with exit code {done.returncode}: {said}",
+            code=f"deploy-{what}",
+        )
+
+
+def _point(link: Path, target: str) -> None:
+    temporary = link.with_name(f".{link.name}.link")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(target)
+    os.replace(temporary, link)
+
+
+def deploy(
+    where: Path, name: str, *, key: bytes, chain: bytes, check: str = "", reload: str = ""
+) -> None:
+    """Put a new pair in place, check it, and tell the TLS server.
+
+    Args:
+        where: The directory; made with mode 0700 if missing. The caller has checked that it is RAM.
+        name: Name of the certificate; becomes one path component.
+        key: Private key, PEM.
+        chain: Certificate and issuers, PEM.
+        check: Command that must succeed while the new pair is in place; empty for none.
+        reload: Command that makes the server use it; empty for none.
+
+    Raises:
+        DeployError: The pair cannot be written (``deploy-write``), or a command failed
+            (``deploy-check``, ``deploy-reload``); the old pair is in place again.
+    """
+    if not name or "/" in name or name.startswith("."):
+        raise errors.DeployError(f"{name!r} is no name for a certificate", code="deploy-name")
+    link = where / name
+    try:
+        versions = where / ".versions" / name
+        versions.mkdir(mode=0o700, parents=True, exist_ok=True)
+        where.chmod(0o700)
+        old = os.readlink(link) if link.is_symlink() else None
+        new = Path(tempfile.mkdtemp(dir=versions))
+        _write(new / "privkey.pem", key, 0o600)
+        _write(new / "fullchain.pem", chain, 0o644)
+        _point(link, os.fspath(new.relative_to(where)))
+    except OSError as error:
+        raise errors.DeployError(
+            f"cannot write key and chain to {link}: {error.strerror}", code="deploy-write"
+        ) from error
+    try:
+        for what, command in (("check", check), ("reload", reload)):
+            if command:
+                _run(what, command)
+    except errors.DeployError as error:
+        if old is None:
+            link.unlink()
+        else:
+            _point(link, old)
+        shutil.rmtree(new)
+        stays = "nothing is in place" if old is None else "the old certificate stays in place"
+        raise errors.DeployError(f"{error}; {stays}", code=error.code) from error
+    for stale in versions.iterdir():
+        if stale != new:
+            shutil.rmtree(stale)
+
+
+def _write(path: Path, data: bytes, mode: int) -> None:
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+        os.fchmod(file.fileno(), mode)
+        file.write(data)

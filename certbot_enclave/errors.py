@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every error the package raises, in one tree.
+
+::
+
+    Error
+    ├── FormatError (ValueError)     bytes or text are not what they claim to be
+    ├── VerificationError            well-formed, but it does not hold
+    │   ├── ChainError               certificates do not lead to the trusted root
+    │   ├── SignatureError           a signature does not match
+    │   ├── MeasurementError         measurements are not the expected ones
+    │   ├── FreshnessError           too old, from the future, or another nonce
+    │   ├── BindingError             statement, account key and document do not belong together
+    │   └── StatementError           what is said is not what the policy or the caller accepts
+    ├── PolicyError                  a policy, option or settings file is wrong or not allowed
+    ├── TransportError               could not ask (network, resolver, file); may work later
+    ├── EnclaveError                 the attester is missing or broken
+    ├── SealError                    sealed state cannot be sealed, unsealed or trusted
+    ├── GuardError                   the guarded account key refuses to sign
+    ├── GateError                    the CAA gate is closed
+    ├── AccountError                 the ACME account is missing, foreign or refused by the CA
+    ├── DeployError                  key and chain could not be handed to the TLS server
+    └── ExtensionError               a third-party component does not fit its interface
+
+Messages start lower case, carry no full stop, and say what was expected and what came. Advice
+ is in ``hint``.
+"""
+
+from __future__ import annotations
+
+
+class Error(Exception):
+    """Base of all errors of this package.
+
+    Attributes:
+        code: Stable, kebab-case name of the reason; JSON output and documentation key on it.
+        hint: What the reader can do next, or None.
+    """
+
+    def __init__(self, message: str, *, code: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.hint = hint
+
+
+class FormatError(Error, ValueError):
+    """Bytes or text are not what they claim to be."""
+
+
+class VerificationError(Error):
+    """Well-formed, but it does not hold.
+
+    Attributes:
+        expected: What would have been accepted, as text, or None.
+        actual: What came, as text, or None.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str,
+        hint: str | None = None,
+        expected: str | None = None,
+        actual: str | None = None,
+    ) -> None:
+        super().__init__(message, code=code, hint=hint)
+        self.expected = expected
+        self.actual = actual
+
+
+class ChainError(VerificationError):
+    """Certificates do not lead to the trusted root."""
+
+
+class SignatureError(VerificationError):
+    """A signature does not match."""
+
+
+class MeasurementError(VerificationError):
+    """Measurements are not the expected ones."""
+
+
+class FreshnessError(VerificationError):
+    """Too old, from the future, or made for another nonce."""
+
+
+class BindingError(VerificationError):
+    """Statement, account key and attestation document do not belong together."""
+
+
+class StatementError(VerificationError):
+    """The statement says what the policy or the caller does not accept."""
+
+
+class PolicyError(Error):
+    """A policy, an option or a settings file is wrong, or not allowed here."""
+
+
+class TransportError(Error):
+    """Could not ask: network, resolver or file. The same call may work later."""
+
+
+class EnclaveError(Error):
+    """The attester is missing, broken, or not the one that was named."""
+
+
+class SealError(Error):
+    """Sealed state cannot be sealed, unsealed or trusted."""
+
+
+class GuardError(Error):
+    """The guarded account key refuses to sign (DESIGN.md §6.4)."""
+
+
+class GateError(Error):
+    """The CAA gate is closed: somebody else could get this certificate, or nobody could tell.
+
+    Attributes:
+        records: CAA records, in zone-file form, that would open the gate; empty if none would.
+    """
+
+    def __init__(
+        self, message: str, *, code: str, hint: str | None = None, records: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(message, code=code, hint=hint)
+        self.records = records
+
+
+class AccountError(Error):
+    """The ACME account is missing, foreign, or refused by the CA."""
+
+
+class DeployError(Error):
+    """Key and chain could not be handed to the TLS server."""
+
+
+class ExtensionError(Error):
+    """A third-party component does not fit the interface it claims."""

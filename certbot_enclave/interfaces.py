@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a third party may bring: an attester, a sealer, a state store.
+
+A component declares ``@implementer(IAttester)`` (or one of the others), is published through the
+entry-point group named below, and takes one positional argument: the text after the first colon
+of its name (``simulated:/run/enclave`` gives ``"/run/enclave"``; without a colon, ``""``).
+"""
+
+from collections.abc import Mapping
+
+from zope.interface import Attribute, Interface
+
+
+class IAttester(Interface):
+    """Makes attestation documents inside the enclave. Group ``certbot_enclave.attesters``."""
+
+    simulated: bool = Attribute("True if no hardware stands behind the documents.")
+    trust_root: bytes | None = Attribute(
+        "DER of the root certificate of the documents; None means the built-in AWS Nitro root."
+    )
+
+    def attest(*, user_data: bytes, public_key: bytes, nonce: bytes | None) -> bytes:
+        """Make one attestation document now.
+
+        Args:
+            user_data: At most 512 bytes.
+            public_key: DER SubjectPublicKeyInfo, at most 1024 bytes; never empty.
+            nonce: At most 512 bytes, or None for none.
+
+        Returns:
+            The document as the hardware delivers it (Nitro: untagged COSE_Sign1).
+
+        Raises:
+            EnclaveError: The device is missing, broken or refused.
+        """
+
+
+class ISealer(Interface):
+    """Wraps data keys so that only the same measured code unwraps them.
+
+    Group ``certbot_enclave.sealers``.
+    """
+
+    simulated: bool = Attribute("True if the protection is for demonstration only.")
+    scheme: str = Attribute("Name of the scheme as it stands in the statement, e.g. `simulated`.")
+    key: str = Attribute("Public name of the wrapping key (an ARN, an image id), never a secret.")
+
+    def wrap(data_key: bytes, context: Mapping[str, str]) -> bytes:
+        """Wrap a data key.
+
+        Args:
+            data_key: 32 bytes.
+            context: Public names that `unwrap` must be given again, exactly.
+
+        Returns:
+            The wrapped key, at most 4096 bytes.
+
+        Raises:
+            SealError: The service refused (``sealer-refused``) or the key is bound elsewhere.
+            TransportError: The service cannot be reached.
+        """
+
+    def unwrap(wrapped: bytes, context: Mapping[str, str]) -> bytes:
+        """Unwrap a data key.
+
+        Args:
+            wrapped: What `wrap` returned. Hostile until proven otherwise.
+            context: The same names as at `wrap`.
+
+        Returns:
+            The 32 bytes.
+
+        Raises:
+            SealError: Another measurement, another context, or damaged bytes.
+            TransportError: The service cannot be reached.
+        """
+
+
+class IStateStore(Interface):
+    """Where the untrusted host keeps the sealed bundle. Group ``certbot_enclave.stores``."""
+
+    def read() -> bytes | None:
+        """Read the bundle.
+
+        Returns:
+            The bytes last written, or None if nothing was ever stored.
+
+        Raises:
+            TransportError: The store cannot be reached; never reported as "nothing stored".
+        """
+
+    def write(data: bytes) -> None:
+        """Replace the bundle atomically: afterwards a reader sees the old bytes or the new.
+
+        Args:
+            data: The sealed bundle.
+
+        Raises:
+            TransportError: The store cannot be reached or is full.
+        """

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The certificates in certbot's live directory: ``live/NAME/{cert,privkey,fullchain}.pem``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from cryptography import x509
+
+from certbot_enclave import errors
+
+
+def _read(path: Path) -> x509.Certificate:
+    try:
+        return x509.load_pem_x509_certificate(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise errors.AccountError(
+            f"certificate {path} cannot be read: {error}", code="lineage-unreadable"
+        ) from error
+
+
+def certificates(live: Path) -> Iterator[tuple[str, x509.Certificate]]:
+    """Yield each certificate with the name certbot gave it, sorted by name.
+
+    Raises:
+        AccountError: One cannot be read (``lineage-unreadable``).
+    """
+    for path in sorted(live.glob("*/cert.pem")):
+        yield path.parent.name, _read(path)
+
+
+def dns_names(certificate: x509.Certificate) -> frozenset[str]:
+    """Return the DNS names of a certificate."""
+    try:
+        san = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except x509.ExtensionNotFound:
+        return frozenset()
+    return frozenset(san.value.get_values_for_type(x509.DNSName))
+
+
+def names(live: Path, certname: str | None) -> list[str]:
+    """Return the names of an existing certificate, for ``--cert-name NAME`` without ``-d``.
+
+    Raises:
+        PolicyError: There is none, or no name was given (``names-missing``).
+    """
+    if certname:
+        path = live / certname / "cert.pem"
+        if path.exists():
+            return sorted(dns_names(_read(path)))
+    raise errors.PolicyError(
+        "no domain is named",
+        code="names-missing",
+        hint="name each with -d NAME: the gate opens for exactly these names",
+    )
+
+
+def newest(live: Path, ordered: frozenset[str]) -> dict[str, tuple[str, str]]:
+    """Find the certificate for exactly these names that was issued last.
+
+    Returns:
+        certbot's name for it -> (path of the key, path of the full chain); empty if there is none.
+    """
+    found = [
+        (certificate.not_valid_before_utc, (live / name / "cert.pem").stat().st_mtime_ns, name)
+        for name, certificate in certificates(live)
+        if dns_names(certificate) == ordered
+    ]
+    if not found:
+        return {}
+    name = max(found)[2]
+    where = live / name
+    return {name: (os.fspath(where / "privkey.pem"), os.fspath(where / "fullchain.pem"))}

@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One run inside the enclave: its settings, its components, its state."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from certbot_enclave import errors, registry
+from certbot_enclave.attestation import document
+from certbot_enclave.interfaces import IAttester, ISealer
+from certbot_enclave.sealing import ram, tree
+from certbot_enclave.sealing.state import State
+from certbot_enclave.settings import (
+    MEASURED_FILE,
+    Settings,
+    Value,
+    check_saved,
+    effective,
+    parse_file,
+)
+
+NSM = "/dev/nsm"
+CLOCK_TOLERANCE = 60.0  # seconds between our clock and the hardware's (DESIGN.md §6.4)
+
+
+@dataclass(frozen=True)
+class Directories:
+    """certbot's directories, absolute."""
+
+    config: Path
+    work: Path
+    logs: Path
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What a command inside works with.
+
+    Attributes:
+        settings: The effective settings.
+        directories: certbot's directories.
+        attester: Makes attestation documents.
+        sealer: Wraps keys.
+        state: What survives.
+    """
+
+    settings: Settings
+    directories: Directories
+    attester: IAttester
+    sealer: ISealer
+    state: State
+
+    @property
+    def simulated(self) -> bool:
+        """True if anything that speaks for this enclave is simulated."""
+        return self.attester.simulated or self.sealer.simulated
+
+    @property
+    def own_directory(self) -> Path:
+        """Our own files below certbot's config directory."""
+        return self.directories.config / "enclave"
+
+    @property
+    def evidence_path(self) -> Path:
+        """Where evidence is written."""
+        named = self.settings.text("evidence")
+        return Path(named) if named else self.own_directory / "evidence.json"
+
+    def look(self) -> document.Document:
+        """Return a fresh attestation document of this enclave, authenticated.
+
+        Raises:
+            EnclaveError: The attester is broken, or its clock and ours disagree by more than
+                `CLOCK_TOLERANCE` (``clock-wrong``).
+        """
+        # The document needs some public key, and key services trust whatever key stands there:
+        # so it is one whose private half nobody has.
+        public = ec.generate_private_key(ec.SECP256R1()).public_key()
+        raw = self.attester.attest(user_data=b"", public_key=spki(public), nonce=None)
+        try:
+            seen = document.authenticate(raw, trust_root=self.attester.trust_root)
+        except (errors.VerificationError, errors.FormatError) as error:
+            raise errors.EnclaveError(
+                f"the attester's own document does not verify: {error}", code="attester-broken"
+            ) from error
+        apart = time.time() - seen.timestamp_ms / 1000
+        if abs(apart) > CLOCK_TOLERANCE:
+            raise errors.EnclaveError(
+                f"the system clock is {apart:+.0f} seconds off the hardware's, "
+                f"at most {CLOCK_TOLERANCE:.0f} are allowed",
+                code="clock-wrong",
+                hint="the host may be lying about time; set the clock from the attester",
+            )
+        return seen
+
+    def save_settings(self) -> None:
+        """Keep the effective settings for later commands; there is no secret in them."""
+        self.own_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        text = json.dumps(dict(self.settings), sort_keys=True, indent=1)
+        tree.write(self.own_directory / "settings.json", text.encode(), 0o600)
+
+
+def spki(public: ec.EllipticCurvePublicKey) -> bytes:
+    """Return a public key as DER SubjectPublicKeyInfo."""
+    return public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def _measured(path: str) -> dict[str, Value] | None:
+    try:
+        data = Path(path).read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise errors.PolicyError(
+            f"cannot read {path}: {error.strerror}", code="settings-unreadable"
+        ) from error
+    return parse_file(data, path)
+
+
+def _saved(directories: Directories) -> dict[str, Value]:
+    path = directories.config / "enclave" / "settings.json"
+    try:
+        table = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise errors.PolicyError(f"cannot read {path}: {error}", code="settings-saved") from error
+    return check_saved(table, os.fspath(path))
+
+
+def _required(settings: Settings, name: str, example: str) -> str:
+    value = settings.text(name)
+    if not value:
+        raise errors.PolicyError(
+            f"no {name} is named",
+            code=f"{name}-missing",
+            hint=f"name one: --enclave-{name} {example} (certbot-enclave: --{name})",
+        )
+    return value
+
+
+def _attester(spec: str) -> IAttester:
+    if spec != "auto":
+        return registry.load_attester(spec)
+    if not Path(NSM).exists():
+        raise errors.EnclaveError(
+            f"this is no enclave: there is no {NSM}, and no simulated enclave was named",
+            code="enclave-missing",
+            hint="run inside a Nitro enclave, or make a simulated one with "
+            "`certbot-enclave simulate DIR --image FILE` and name it: --enclave-attester "
+            "simulated:DIR",
+        )
+    return registry.load_attester("nsm")
+
+
+def start(
+    options: Mapping[str, Value], directories: Directories, *, measured: str | None = None
+) -> Runtime:
+    """Decide the settings and load the components.
+
+    Args:
+        options: Settings from the command line.
+        directories: certbot's directories.
+        measured: Path of a settings file other than `MEASURED_FILE`; simulated enclaves only.
+
+    Raises:
+        PolicyError: Settings contradict each other, or a directory is on disk or read-only.
+        EnclaveError: There is no enclave, or it is broken.
+        ExtensionError: A component does not fit.
+    """
+    table, saved = _measured(measured or MEASURED_FILE), _saved(directories)
+    # The file of the image decides alone who attests; the host may have written everything else.
+    naming = (
+        table if table is not None and measured is None else {**saved, **(table or {}), **options}
+    )
+    attester = _attester(str(naming.get("attester", "auto")))
+    if attester.simulated and Path(NSM).exists():
+        raise errors.PolicyError(
+            f"a real enclave is never simulated, and {NSM} is here",
+            code="attester-simulated",
+            hint="leave the attester at auto",
+        )
+    if measured is not None and not attester.simulated:
+        raise errors.PolicyError(
+            f"a real enclave reads {MEASURED_FILE} and no other file, got {measured}",
+            code="settings-path",
+        )
+    settings = effective(measured=table, options=options, saved=saved, simulated=attester.simulated)
+    sealer = registry.load_sealer(_required(settings, "sealer", "simulated:DIR"))
+    if sealer.simulated and not attester.simulated:
+        raise errors.PolicyError(
+            "a real enclave does not seal with a simulated sealer",
+            code="sealer-simulated",
+            hint="name a key service with --enclave-sealer",
+        )
+    store = registry.load_store(_required(settings, "store", "file:/path/on/the/host"))
+    paths = [directories.config, directories.work, directories.logs]
+    ram.require_writable(paths)
+    if not attester.simulated and not settings.switch("allow_disk"):
+        ram.require([*paths, Path(tempfile.gettempdir())])
+    state = State(directories.config, store=store, sealer=sealer, attester=attester)
+    return Runtime(settings, directories, attester, sealer, state)

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Directories that hold keys must be in RAM (DESIGN.md §6.5)."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from certbot_enclave import errors
+
+# statfs(2), f_type. A Nitro enclave's root file system is an initramfs: one of these two.
+_RAM = {0x01021994: "tmpfs", 0x858458F6: "ramfs"}
+
+
+def _existing(path: Path) -> Path:
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return path
+
+
+def _filesystem_type(path: Path) -> int:
+    # struct statfs starts with f_type, a long; 512 bytes are more than any ABI's struct.
+    buffer = ctypes.create_string_buffer(512)
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.statfs(os.fsencode(path), buffer) != 0:
+        number = ctypes.get_errno()
+        raise errors.TransportError(
+            f"cannot look at {path}: {os.strerror(number)}", code="directory-unreadable"
+        )
+    return ctypes.c_long.from_buffer(buffer).value & 0xFFFFFFFF
+
+
+def _mount_point(path: Path) -> Path:
+    while not path.is_mount():
+        path = path.parent
+    return path
+
+
+def require(paths: Iterable[Path]) -> None:
+    """Check that all paths, or the nearest directories above them that exist, are in RAM.
+
+    Args:
+        paths: Absolute paths.
+
+    Raises:
+        PolicyError: One is not (``directory-on-disk``); the mount is named.
+        TransportError: One cannot be looked at.
+    """
+    for path in paths:
+        existing = _existing(path.resolve())
+        kind = _filesystem_type(existing)
+        if kind not in _RAM:
+            raise errors.PolicyError(
+                f"{path} is on {_mount_point(existing)}, file system type {kind:#x}, "
+                "expected tmpfs or ramfs",
+                code="directory-on-disk",
+                hint="keys must never reach a disk: use a directory on tmpfs, such as /run",
+            )
+
+
+def require_writable(paths: Iterable[Path]) -> None:
+    """Check that all paths, or the nearest directories above them, can be written.
+
+    Raises:
+        PolicyError: One cannot (``directory-unwritable``).
+    """
+    for path in paths:
+        existing = _existing(path)
+        if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+            raise errors.PolicyError(
+                f"{path} cannot be written", code="directory-unwritable", hint="run as its owner"
+            )

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The state of this enclave: in RAM while it runs, as a sealed bundle in the host's store."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from certbot_enclave import errors
+from certbot_enclave.interfaces import IAttester, ISealer, IStateStore
+from certbot_enclave.sealing import bundle, tree
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Where this boot stands.
+
+    Attributes:
+        bundle_id: 16 random bytes, lower-case hex.
+        generation: Of the bundle last written or restored; 0 before the first.
+        restored_from: Generation that this boot began with; 0 if it began with nothing.
+    """
+
+    bundle_id: str
+    generation: int
+    restored_from: int
+
+
+class State:
+    """Restores from the store once a boot, and seals to it whenever something matters.
+
+    Args:
+        config_dir: certbot's config directory, absolute.
+        store: Where the host keeps the bundle.
+        sealer: Wraps its key.
+        attester: Vouches for it.
+    """
+
+    def __init__(
+        self, config_dir: Path, *, store: IStateStore, sealer: ISealer, attester: IAttester
+    ) -> None:
+        self.config_dir = config_dir
+        self._store = store
+        self._sealer = sealer
+        self._attester = attester
+        # Lives in RAM only, so its absence means that this boot has restored nothing yet.
+        self._path = config_dir / "enclave" / "boot.json"
+
+    def mark(self) -> Mark | None:
+        """Return where this boot stands, or None before `restore`."""
+        try:
+            return Mark(**json.loads(self._path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return None
+        except (ValueError, TypeError) as error:
+            raise errors.SealError(
+                f"{self._path} is damaged: {error}", code="state-damaged"
+            ) from error
+
+    def _write_mark(self, mark: Mark) -> None:
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        tree.write(self._path, json.dumps(vars(mark), sort_keys=True).encode(), 0o600)
+
+    def restore(self, own: Mapping[int, bytes], *, expected_account: str = "") -> Mark:
+        """Bring back what an earlier boot sealed, unless this boot has done so.
+
+        Args:
+            own: This enclave's measurements.
+            expected_account: If not empty, the only account URI that a bundle may hold.
+
+        Raises:
+            FormatError, VerificationError, SealError: There is a bundle, and it is damaged, forged,
+                foreign, sealed for another directory, or holds another account. Nothing is written.
+            TransportError: The store or the sealer cannot be reached.
+        """
+        mark = self.mark()
+        if mark is not None:
+            return mark
+        data = self._store.read()
+        if data is None:
+            mark = Mark(os.urandom(16).hex(), 0, 0)
+        else:
+            contents = bundle.open_(
+                data, sealer=self._sealer, trust_root=self._attester.trust_root, own=own
+            )
+            if contents.config_dir != os.fspath(self.config_dir):
+                raise errors.SealError(
+                    f"the bundle belongs to {contents.config_dir}, not to {self.config_dir}",
+                    code="bundle-directory",
+                    hint=f"use --config-dir {contents.config_dir}",
+                )
+            foreign = [uri for uri in contents.accounts if expected_account not in ("", uri)]
+            if foreign:
+                raise errors.SealError(
+                    f"the bundle holds account {foreign[0]}, the settings expect "
+                    f"{expected_account}",
+                    code="bundle-account",
+                )
+            self._refuse_overwrite(contents)
+            tree.restore(self.config_dir, contents.files)
+            mark = Mark(contents.bundle_id, contents.generation, contents.generation)
+        self._write_mark(mark)
+        return mark
+
+    def _refuse_overwrite(self, contents: bundle.Contents) -> None:
+        # What a restore that was killed left behind is the bundle's own.
+        if not set(tree.collect(self.config_dir)) <= set(contents.files):
+            raise errors.SealError(
+                f"{self.config_dir} already holds accounts, but this boot has not restored them",
+                code="state-conflict",
+                hint="start with an empty config directory, or with an empty store",
+            )
+
+    def save(self, accounts: Iterable[str], public_key: bytes) -> Mark:
+        """Seal what is in RAM now.
+
+        Args:
+            accounts: Account URIs that the keys inside belong to.
+            public_key: Account key, DER SubjectPublicKeyInfo.
+
+        Raises:
+            SealError, EnclaveError: From sealer or attester.
+            TransportError: Store or sealer cannot be reached.
+        """
+        mark = self.mark()
+        if mark is None:
+            raise errors.SealError(
+                "state must be restored before it is sealed", code="state-unrestored"
+            )
+        mark = replace(mark, generation=mark.generation + 1)
+        contents = bundle.Contents(
+            mark.bundle_id,
+            mark.generation,
+            os.fspath(self.config_dir),
+            tuple(sorted(accounts)),
+            tree.collect(self.config_dir),
+        )
+        data = bundle.make(
+            contents, sealer=self._sealer, attester=self._attester, public_key=public_key
+        )
+        self._store.write(data)
+        self._write_mark(mark)
+        return mark

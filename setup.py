@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Packaging of certbot-enclave: metadata, dependencies, entry points."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+
+setup(
+    name="certbot-enclave",
+    version="0.1.0.dev0",
+    description="Certificates that only an attested enclave can get: a certbot plugin",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["certbot_enclave", "certbot_enclave.*"]),
+    package_data={"certbot_enclave": ["py.typed"]},
+    install_requires=[
+        "acme>=5.3",
+        "certbot>=5.3",
+        "cryptography>=45",
+        "dnspython>=2.6",
+        "josepy>=2.0",
+        "zope.interface>=6.0",
+    ],
+    extras_require={
+        "dev": [
+            "hypothesis==6.170.15",
+            "mypy==2.4.1",
+            "mypy-zope==1.0.17",
+            "pytest==9.2.0",
+            "pytest-xdist==3.8.0",
+            "ruff==0.17.6",
+            "trustme==1.2.1",
+            "types-setuptools",
+        ],
+    },
+    entry_points={
+        "console_scripts": ["certbot-enclave = certbot_enclave.cli:main"],
+        "certbot.plugins": ["enclave = certbot_enclave.plugin:Configurator"],
+        "certbot_enclave.attesters": [
+            "simulated = certbot_enclave.attestation.simulated:SimulatedAttester",
+        ],
+        "certbot_enclave.sealers": [
+            "simulated = certbot_enclave.sealing.simulated:SimulatedSealer",
+        ],
+        "certbot_enclave.stores": [
+            "file = certbot_enclave.sealing.stores.file:FileStore",
+        ],
+    },
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Environment :: Plugins",
+        "License :: OSI Approved :: Apache Software License",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3.11",
+        "Topic :: Security",
+    ],
+)

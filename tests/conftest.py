@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures that every test may use."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).parent.parent
+CORPUS = Path(os.environ.get("CERTBOT_ENCLAVE_CORPUS", TOP.parent / "shared" / "vectors"))
+
+
+def pytest_collection_modifyitems(config, items):
+    """Outside CI, tests of a corpus that is not there are deselected, with one line that says so."""
+    if CORPUS.is_dir() or os.environ.get("CI") == "true":
+        return
+    missing = [item for item in items if item.get_closest_marker("corpus")]
+    if missing:
+        items[:] = [item for item in items if not item.get_closest_marker("corpus")]
+        config.hook.pytest_deselected(items=missing)
+        config.get_terminal_writer().line(
+            f"{len(missing)} corpus tests left out: {CORPUS} is missing (CERTBOT_ENCLAVE_CORPUS)"
+        )
+
+
+@pytest.fixture(scope="session")
+def corpus() -> Path:
+    """The folder of test data that may not be copied into the project."""
+    if not CORPUS.is_dir():
+        pytest.fail(f"test data expected at {CORPUS}; set CERTBOT_ENCLAVE_CORPUS to its folder")
+    return CORPUS
+
+
+@pytest.fixture(scope="session")
+def vectors() -> Path:
+    """The project's own test data."""
+    return Path(__file__).parent / "vectors"

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Our own components for tests, held to the same interfaces as real ones."""
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from zope.interface import implementer
+from zope.interface.verify import verifyObject
+
+from certbot_enclave import errors
+from certbot_enclave.interfaces import ISealer, IStateStore
+
+
+@implementer(ISealer)
+class MemorySealer:
+    """Seals with one key in memory; `name` tells sealers apart."""
+
+    simulated = True
+    scheme = "memory"
+
+    def __init__(self, name: str = "one") -> None:
+        self.key = name
+        self.contexts: list[dict[str, str]] = []
+        self._cipher = AESGCM(name.encode().ljust(32, b"."))
+
+    def wrap(self, data_key, context):
+        self.contexts.append(dict(context))
+        return self._cipher.encrypt(bytes(12), data_key, repr(sorted(context.items())).encode())
+
+    def unwrap(self, wrapped, context):
+        try:
+            text = repr(sorted(context.items())).encode()
+            return self._cipher.decrypt(bytes(12), wrapped, text)
+        except InvalidTag as error:
+            raise errors.SealError("not ours", code="sealed-elsewhere") from error
+
+
+@implementer(IStateStore)
+class MemoryStore:
+    """Keeps every bundle that was written, and can be unreachable."""
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+        self.down = False
+
+    def _reach(self):
+        if self.down:
+            raise errors.TransportError("store is down", code="store-unreachable")
+
+    def read(self):
+        self._reach()
+        return self.written[-1] if self.written else None
+
+    def write(self, data):
+        self._reach()
+        self.written.append(data)
+
+
+verifyObject(ISealer, MemorySealer())
+verifyObject(IStateStore, MemoryStore())

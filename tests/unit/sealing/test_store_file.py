@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The file store: atomic, and a store that is away is not an empty store."""
+
+import os
+
+import pytest
+
+from certbot_enclave import errors
+from certbot_enclave.sealing.stores import file as store_file
+from certbot_enclave.sealing.stores.file import FileStore
+
+
+def _code(kind, call, *args):
+    with pytest.raises(kind) as caught:
+        call(*args)
+    return caught.value.code
+
+
+def test_nothing_stored_then_the_last_bytes(tmp_path):
+    store = FileStore(str(tmp_path / "bundle"))
+    assert store.read() is None
+    store.write(b"one")
+    store.write(b"two")
+    assert store.read() == b"two"
+    assert os.listdir(tmp_path) == ["bundle"]
+
+
+def test_store_that_is_not_mounted_is_an_error(tmp_path):
+    store = FileStore(str(tmp_path / "away" / "bundle"))
+    assert _code(errors.TransportError, store.read) == "store-unreachable"
+    assert _code(errors.TransportError, store.write, b"") == "store-unreachable"
+
+
+def test_directory_in_its_place_is_an_error_and_leaves_nothing(tmp_path):
+    (tmp_path / "bundle").mkdir()
+    store = FileStore(str(tmp_path / "bundle"))
+    assert _code(errors.TransportError, store.read) == "store-unreachable"
+    assert _code(errors.TransportError, store.write, b"x") == "store-unreachable"
+    assert os.listdir(tmp_path) == ["bundle"]
+
+
+def test_relative_path_is_refused():
+    assert _code(errors.PolicyError, FileStore, "bundle") == "store-path"
+
+
+def test_huge_bundle_is_refused(tmp_path):
+    path = tmp_path / "bundle"
+    with path.open("wb") as file:
+        file.truncate(store_file.MAX_FILE + 1)
+    assert _code(errors.FormatError, FileStore(str(path)).read) == "bundle-size"

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Imports point down (DESIGN.md §5), and the owner's commands stay light."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import certbot_enclave
+
+PACKAGE = Path(certbot_enclave.__file__).parent
+# Each may import what stands below it, and its own layer.
+LAYERS = (
+    ("errors",),
+    ("interfaces",),
+    ("registry", "settings"),
+    ("attestation", "caa"),
+    ("statement",),
+    ("policy",),
+    ("verification",),
+    ("sealing", "challenges", "deploy", "lineages"),
+    ("runtime",),
+    ("account",),
+    ("doors", "evidence", "issuance"),
+    ("plugin", "cli", "__main__"),
+)
+RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+LIGHT = ("attestation", "caa", "statement", "policy", "verification")
+HEAVY = {"certbot", "acme", "josepy", "requests", "asyncio"}
+
+
+def _modules():
+    for path in sorted(PACKAGE.rglob("*.py")):
+        yield ".".join(path.relative_to(PACKAGE).with_suffix("").parts), path
+
+
+def _imports(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize(("module", "path"), list(_modules()))
+def test_imports_point_down(module, path):
+    layer = module.split(".")[0]
+    if layer == "__init__":
+        assert list(_imports(path)) == []
+        return
+    assert layer in RANK, f"{module} is in no layer"
+    for name in _imports(path):
+        parts = name.split(".")
+        if parts[0] == "certbot_enclave" and len(parts) > 1:
+            assert RANK[parts[1]] <= RANK[layer], f"{module} imports {name}, which is above it"
+        elif layer in LIGHT:
+            assert parts[0] not in HEAVY, f"{module} imports {name}"
+
+
+def test_modules_have_one_concept_each():
+    sizes = {module: len(path.read_text().splitlines()) for module, path in _modules()}
+    assert {module: size for module, size in sizes.items() if size > 400} == {}
+
+
+def _loaded(code):
+    script = f"{code}\nimport sys\nprint('\\n'.join(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    return {name.split(".")[0] for name in done.stdout.split()}
+
+
+@pytest.mark.parametrize(
+    "module", ["certbot_enclave.verification", "certbot_enclave.cli.verify", "certbot_enclave.caa"]
+)
+def test_owner_commands_load_nothing_heavy(module):
+    assert _loaded(f"import {module}") & (HEAVY | {"zope", "dns"}) == set()
+
+
+def test_plugin_import_is_light():
+    script = "import certbot_enclave.plugin, sys; print(*sorted(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    ours = {name for name in done.stdout.split() if name.startswith("certbot_enclave.")}
+    assert ours == {
+        f"certbot_enclave.{name}"
+        for name in (
+            "account",
+            "account.guard",
+            "account.jws",
+            "account.key",
+            "errors",
+            "plugin",
+            "sealing",
+            "sealing.envelope",
+            "settings",
+        )
+    }
