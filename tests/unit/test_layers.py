@@ -17,6 +17,7 @@ LAYERS = (
     ("interfaces",),
     ("registry", "settings"),
     ("attestation", "caa"),
+    ("fields",),
     ("statement",),
     ("policy",),
     ("verification",),
@@ -27,7 +28,7 @@ LAYERS = (
     ("plugin", "cli", "__main__"),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
-LIGHT = ("attestation", "caa", "statement", "policy", "verification")
+LIGHT = ("attestation", "caa", "fields", "statement", "policy", "verification")
 HEAVY = {"certbot", "acme", "josepy", "requests", "asyncio"}
 
 

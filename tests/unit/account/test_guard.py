@@ -189,7 +189,7 @@ RAW = {
     "standard alphabet": b"e30.+/+/",
     "not ASCII": b"e30.\xff",
     "second dot": b"e30.e30.e30",
-    "too long": b"e30." + b"A" * (64 * 1024),
+    "too long": signing_input({"csr": "A" * 48 * 1024}),
 }
 
 

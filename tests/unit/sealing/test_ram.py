@@ -35,3 +35,9 @@ def test_unwritable_is_refused(tmp_path):
         ram.require_writable([tmp_path, blocked / "below"])
     assert caught.value.code == "directory-unwritable"
     assert ram.require_writable([tmp_path / "not" / "yet"]) is None
+
+
+def test_what_cannot_be_looked_at_is_an_error():
+    with pytest.raises(errors.TransportError) as caught:
+        ram._filesystem_type(Path("/no/such/path"))
+    assert caught.value.code == "directory-unreadable"

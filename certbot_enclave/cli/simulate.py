@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``certbot-enclave simulate``: make a simulated enclave, for tests and demonstrations."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this command."""
+    parser.add_argument("directory", metavar="DIR", help="made if missing; must be empty")
+    parser.add_argument(
+        "--image",
+        metavar="FILE",
+        action="append",
+        required=True,
+        help="a file to measure, again at every use; may be repeated",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Make it, and print where the verifier's files are."""
+    from certbot_enclave.attestation import simulated
+
+    directory = Path(args.directory)
+    simulated.create(directory, [Path(name) for name in args.image])
+    print("SIMULATED enclave: nothing it says is vouched for by hardware")
+    print(f"trust root:   {directory / 'root.pem'}")
+    print(f"measurements: {directory / 'measurements.json'}")
+    return 0

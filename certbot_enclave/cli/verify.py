@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``certbot-enclave verify``: check evidence against the measurements of the code."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from certbot_enclave import errors, policy, statement, verification
+
+if TYPE_CHECKING:
+    from certbot_enclave.verification import Verified
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this command."""
+    parser.add_argument("evidence", metavar="EVIDENCE", help="file with the evidence, - for stdin")
+    parser.add_argument("--domain", metavar="NAME", required=True, help="what it must be about")
+    parser.add_argument(
+        "--policy",
+        metavar="FILE",
+        required=True,
+        help="measurements as nitro-cli prints them, or a TOML policy",
+    )
+    parser.add_argument(
+        "--trust-root",
+        metavar="FILE",
+        help="root certificate (PEM) of a simulated enclave, in place of the AWS Nitro root",
+    )
+    parser.add_argument("--nonce", metavar="HEX", help="nonce that was asked for, 16 to 64 bytes")
+    parser.add_argument("--caa", action="store_true", help="print the CAA records to publish")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def _read(path: str, limit: int) -> bytes:
+    try:
+        if path == "-":
+            return sys.stdin.buffer.read(limit + 1)
+        with Path(path).open("rb") as file:
+            return file.read(limit + 1)
+    except OSError as error:
+        raise errors.TransportError(
+            f"cannot read {path}: {error.strerror}", code="file-unreadable"
+        ) from error
+
+
+def _root(path: str | None) -> bytes | None:
+    if path is None:
+        return None
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    try:
+        certificate = x509.load_pem_x509_certificate(_read(path, 64 * 1024))
+    except ValueError as error:
+        raise errors.PolicyError(f"{path} is no PEM certificate", code="trust-root") from error
+    return certificate.public_bytes(Encoding.DER)
+
+
+def _nonce(text: str | None) -> bytes | None:
+    if text is None:
+        return None
+    try:
+        nonce = bytes.fromhex(text)
+    except ValueError as error:
+        raise errors.PolicyError("--nonce is no hex", code="nonce-invalid") from error
+    if not 16 <= len(nonce) <= 64:
+        raise errors.PolicyError(
+            f"--nonce has {len(nonce)} bytes, expected 16 to 64", code="nonce-invalid"
+        )
+    return nonce
+
+
+def _records(name: str, verified: Verified) -> list[str]:
+    from certbot_enclave.caa import formats
+
+    said = verified.statement
+    records = formats.records_for(
+        issuer=said.caa_identities[0],
+        methods=said.validation_methods,
+        account_uri=said.account_uri,
+    )
+    return list(formats.zone(name, records))
+
+
+def _table(verified: Verified, proved: list[str], records: list[str]) -> dict[str, Any]:
+    said = verified.statement
+    return {
+        "verified": True,
+        "simulated": verified.simulated,
+        "domain": verified.domain.name,
+        "verdict": verified.domain.verdict,
+        "account": said.account_uri,
+        "thumbprint": said.thumbprint,
+        "directory": said.directory,
+        "issuers": list(said.caa_identities),
+        "methods": list(said.validation_methods),
+        "conditions": list(said.conditions),
+        "sealing": {"scheme": said.sealing_scheme, "key": said.sealing_key},
+        "state": {"generation": said.generation, "restored_from": said.restored_from},
+        "certificates": [
+            {"names": list(item.names), "serial": item.serial, "spki_sha256": item.spki_sha256}
+            for item in said.certificates
+        ],
+        "measurements": verified.matched,
+        "module_id": verified.document.module_id,
+        "document_time": f"{verified.document.time:%Y-%m-%dT%H:%M:%SZ}",
+        "proved": proved,
+        "not_checked": list(verified.not_checked),
+        "not_understood": [*said.not_understood, *verified.document.not_understood],
+        "records": records,
+    }
+
+
+def _print(table: dict[str, Any]) -> None:
+    mark = "SIMULATED: this is no hardware's word, but that of the root you named"
+    if table["simulated"]:
+        print(mark)
+    for line in table["proved"]:
+        print(f"proved:      {line}")
+    for line in table["conditions"]:
+        print(f"condition:   {line}")
+    for line in table["not_understood"]:
+        print(f"not understood: {line}")
+    for line in table["not_checked"]:
+        print(f"not checked: {line}")
+    for line in table["records"]:
+        print(line)
+    if table["simulated"]:
+        print(mark)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Verify, and print what was proved and what was not checked."""
+    demanded = policy.parse(_read(args.policy, policy.MAX_POLICY), args.policy)
+    root, nonce = _root(args.trust_root), _nonce(args.nonce)
+    name = args.domain.lower().removesuffix(".")
+    proved: list[str] = []
+    verified = verification.verify(
+        _read(args.evidence, statement.MAX_EVIDENCE),
+        demanded,
+        domain=name,
+        nonce=nonce,
+        now=datetime.now(UTC),
+        trust_root=root,
+        progress=proved.append,
+    )
+    table = _table(verified, proved, _records(name, verified) if args.caa else [])
+    if args.json:
+        print(json.dumps(table, indent=2, sort_keys=True))
+    else:
+        _print(table)
+    return 0

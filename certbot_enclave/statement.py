@@ -1,0 +1,333 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Statement v1 and evidence v1: what an enclave says about itself, and what binds it.
+
+docs/evidence.md shows the form, and thirty lines that check it.
+
+The statement travels as a string inside the evidence, so everybody hashes exactly the bytes that
+were received and nothing needs canonicalising.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from certbot_enclave import errors, fields
+
+STATEMENT_TYPE = "certbot-enclave/statement/v1"
+EVIDENCE_TYPE = "certbot-enclave/evidence/v1"
+FORMAT = "aws-nitro"
+TAG = b"certbot-enclave-statement-v1:"
+MAX_STATEMENT = 64 * 1024  # bytes
+MAX_EVIDENCE = 256 * 1024  # bytes
+
+VERDICTS = ("exclusive", "pinned, zone unsigned", "open")
+
+_verdict = fields.matching(re.compile("|".join(VERDICTS)), f"one of: {'; '.join(VERDICTS)}")
+
+
+@dataclass(frozen=True)
+class Domain:
+    """What the enclave found out about one name: verdict, when it holds since, who was asked."""
+
+    name: str
+    verdict: str
+    since: datetime | None
+    checked_at: datetime
+    resolvers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """A certificate that the enclave holds: serial and SPKI digest in lower-case hex."""
+
+    names: tuple[str, ...]
+    serial: str
+    spki_sha256: str
+    not_before: datetime
+    not_after: datetime
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A statement whose every field passed its grammar; times are aware, lists sorted."""
+
+    issued_at: datetime
+    directory: str
+    account_uri: str
+    thumbprint: str
+    account_key: Mapping[str, str]
+    external_account_binding: bool
+    caa_identities: tuple[str, ...]
+    validation_methods: tuple[str, ...]
+    domains: tuple[Domain, ...]
+    certificates: tuple[Certificate, ...]
+    conditions: tuple[str, ...]
+    sealing_scheme: str
+    sealing_key: str
+    generation: int
+    restored_from: int
+    settings: Mapping[str, str | bool | tuple[str, ...]]
+    software: Mapping[str, str]
+    not_understood: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Evidence, taken apart; nothing in it is proven.
+
+    Attributes:
+        text: The exact text of the statement.
+        document: The attestation document.
+    """
+
+    text: str
+    document: bytes
+
+
+def _domain(item: Mapping[str, Any]) -> Domain:
+    since = item["since"]
+    return Domain(
+        fields.name(item["name"], "domains.name"),
+        _verdict(item["verdict"], "domains.verdict"),
+        None if since is None else fields.time(since, "domains.since"),
+        fields.time(item["checked_at"], "domains.checked_at"),
+        tuple(fields.printable(text, "domains.resolvers") for text in item["resolvers"]),
+    )
+
+
+def _certificate(item: Mapping[str, Any]) -> Certificate:
+    return Certificate(
+        fields.sorted_list(item["names"], "certificates.names", fields.name),
+        fields.serial(item["serial"], "certificates.serial"),
+        fields.sha256(item["spki_sha256"], "certificates.spki_sha256"),
+        fields.time(item["not_before"], "certificates.not_before"),
+        fields.time(item["not_after"], "certificates.not_after"),
+    )
+
+
+def _account_key(value: Any) -> Mapping[str, str]:
+    key = fields.table(value, "account.key")
+    if key.keys() != {"crv", "kty", "x", "y"} or (key["crv"], key["kty"]) != ("P-256", "EC"):
+        fields.refuse("account.key", "a public EC JWK on P-256: crv, kty, x, y")
+    return {**key, "x": fields.digest(key["x"], "key.x"), "y": fields.digest(key["y"], "key.y")}
+
+
+_MEMBERS = {
+    "type",
+    "issued_at",
+    "directory",
+    "account",
+    "caa_identities",
+    "validation_methods",
+    "domains",
+    "certificates",
+    "conditions",
+    "sealing",
+    "state",
+    "settings",
+    "software",
+}
+
+
+def parse(text: str) -> Statement:
+    """Read a statement.
+
+    Args:
+        text: As it stands in the evidence, at most `MAX_STATEMENT` bytes.
+
+    Returns:
+        The statement; members that this version does not know are named in `not_understood`.
+
+    Raises:
+        FormatError: A member is missing or breaks its grammar.
+    """
+    if len(text.encode("utf-8", "surrogatepass")) > MAX_STATEMENT:
+        fields.refuse("statement", f"at most {MAX_STATEMENT} bytes")
+    table = fields.strict_json(text, "statement")
+    if table.get("type") != STATEMENT_TYPE:
+        fields.refuse("type of the statement", STATEMENT_TYPE)
+
+    def listed(member: str, read: Callable[[Any, str], str]) -> tuple[str, ...]:
+        return fields.sorted_list(table[member], member, read)
+
+    try:
+        account = fields.table(table["account"], "account")
+        sealing = fields.table(table["sealing"], "sealing")
+        state = fields.table(table["state"], "state")
+        settings = fields.table(table["settings"], "settings")
+        software = fields.table(table["software"], "software")
+        return Statement(
+            issued_at=fields.time(table["issued_at"], "issued_at"),
+            directory=fields.url(table["directory"], "directory"),
+            account_uri=fields.url(account["uri"], "account.uri"),
+            thumbprint=fields.digest(account["thumbprint"], "account.thumbprint"),
+            account_key=_account_key(account["key"]),
+            external_account_binding=fields.switch(
+                account["external_account_binding"], "account.external_account_binding"
+            ),
+            caa_identities=fields.sorted_list(
+                table["caa_identities"], "caa_identities", fields.name
+            ),
+            validation_methods=fields.sorted_list(
+                table["validation_methods"], "validation_methods", fields.word
+            ),
+            domains=tuple(_domain(item) for item in fields.tables(table["domains"], "domains")),
+            certificates=tuple(
+                _certificate(item) for item in fields.tables(table["certificates"], "certificates")
+            ),
+            conditions=listed("conditions", fields.word),
+            sealing_scheme=fields.word(sealing["scheme"], "sealing.scheme"),
+            sealing_key=fields.printable(sealing["key"], "sealing.key"),
+            generation=fields.count(state["generation"], "state.generation"),
+            restored_from=fields.count(state["restored_from"], "state.restored_from"),
+            settings={
+                fields.word(name, "settings"): fields.setting(value, f"settings.{name}")
+                for name, value in settings.items()
+            },
+            software={
+                fields.word(name, "software"): fields.printable(value, f"software.{name}")
+                for name, value in software.items()
+            },
+            not_understood=tuple(
+                sorted(fields.printable(n, "member") for n in table.keys() - _MEMBERS)
+            ),
+        )
+    except (KeyError, TypeError) as error:
+        raise errors.FormatError(
+            f"statement lacks {error}" if isinstance(error, KeyError) else f"statement: {error}",
+            code="statement-format",
+        ) from error
+
+
+def _stamp(time: datetime) -> str:
+    return time.astimezone(UTC).strftime(fields.TIME)
+
+
+def build(statement: Statement) -> str:
+    """Write a statement; `parse` accepts the result.
+
+    Raises:
+        FormatError: A field of it breaks its grammar.
+    """
+    text = json.dumps(
+        {
+            "type": STATEMENT_TYPE,
+            "issued_at": _stamp(statement.issued_at),
+            "directory": statement.directory,
+            "account": {
+                "uri": statement.account_uri,
+                "thumbprint": statement.thumbprint,
+                "key": dict(statement.account_key),
+                "external_account_binding": statement.external_account_binding,
+            },
+            "caa_identities": sorted(statement.caa_identities),
+            "validation_methods": sorted(statement.validation_methods),
+            "domains": [
+                {
+                    "name": domain.name,
+                    "verdict": domain.verdict,
+                    "since": None if domain.since is None else _stamp(domain.since),
+                    "checked_at": _stamp(domain.checked_at),
+                    "resolvers": list(domain.resolvers),
+                }
+                for domain in sorted(statement.domains, key=lambda domain: domain.name)
+            ],
+            "certificates": [
+                {
+                    "names": sorted(certificate.names),
+                    "serial": certificate.serial,
+                    "spki_sha256": certificate.spki_sha256,
+                    "not_before": _stamp(certificate.not_before),
+                    "not_after": _stamp(certificate.not_after),
+                }
+                for certificate in statement.certificates
+            ],
+            "conditions": sorted(statement.conditions),
+            "sealing": {"scheme": statement.sealing_scheme, "key": statement.sealing_key},
+            "state": {
+                "generation": statement.generation,
+                "restored_from": statement.restored_from,
+            },
+            "settings": {
+                name: list(value) if isinstance(value, tuple) else value
+                for name, value in sorted(statement.settings.items())
+            },
+            "software": dict(sorted(statement.software.items())),
+        },
+        indent=1,
+    )
+    parse(text)
+    return text
+
+
+def user_data(text: str) -> bytes:
+    """Return what an attestation document carries in ``user_data`` to bind this statement."""
+    return hashlib.sha512(TAG + text.encode()).digest()
+
+
+def thumbprint(key: Mapping[str, str]) -> str:
+    """Return the RFC 7638 thumbprint of a public JWK with exactly crv, kty, x and y."""
+    text = json.dumps(dict(key), sort_keys=True, separators=(",", ":"))
+    digest = hashlib.sha256(text.encode()).digest()
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+
+def build_evidence(text: str, document: bytes) -> bytes:
+    """Write evidence: the statement's text and the document that binds it."""
+    table = {
+        "type": EVIDENCE_TYPE,
+        "statement": text,
+        "attestation": {
+            "format": FORMAT,
+            "document": base64.b64encode(document).decode(),
+        },
+    }
+    return (json.dumps(table, indent=1) + "\n").encode()
+
+
+def parse_evidence(data: bytes) -> Evidence:
+    """Take evidence apart.
+
+    Args:
+        data: At most `MAX_EVIDENCE` bytes. Hostile.
+
+    Raises:
+        FormatError: It is no evidence v1 (``evidence-format``, ``json-format``), or of another
+            attestation format (``evidence-unknown``).
+    """
+    if len(data) > MAX_EVIDENCE:
+        raise errors.FormatError(
+            f"evidence has {len(data)} bytes, at most {MAX_EVIDENCE} are allowed",
+            code="evidence-format",
+        )
+    try:
+        table = fields.strict_json(data.decode("utf-8"), "evidence")
+        if table.get("type") != EVIDENCE_TYPE:
+            raise ValueError(f"type is not {EVIDENCE_TYPE}")
+        text, attestation = table["statement"], table["attestation"]
+        if not isinstance(text, str) or not isinstance(attestation, dict):
+            raise TypeError("statement is no text, or attestation no object")
+        if attestation["format"] != FORMAT:
+            raise errors.FormatError(
+                f"attestation format is {attestation['format']!r}, expected {FORMAT}",
+                code="evidence-unknown",
+            )
+        text.encode()  # a lone surrogate has no bytes that anybody could have hashed
+        document = base64.b64decode(attestation["document"], validate=True)
+    except errors.FormatError:
+        raise
+    except (ValueError, TypeError, KeyError, binascii.Error) as error:
+        raise errors.FormatError(
+            f"this is no evidence v1: {error}",
+            code="evidence-format",
+            hint="was it cut short? fetch it again, or ask the operator for evidence.json",
+        ) from error
+    return Evidence(text, document)

@@ -1,0 +1,293 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Verification of evidence: numbered checks, in order, each with a code of its own.
+
+==  =================================================================  =======================
+#   check                                                              code
+==  =================================================================  =======================
+1   evidence, statement and document are in their one strict form      (many)
+2   certificates lead from the pinned root to the leaf, at the
+    document's own time                                                chain-…
+3   the leaf's key signed the document                                 cose-signature
+4   document rules; PCR4 and the leaf's name fit the module id         document-…
+5   not from the future: 60 seconds of skew                            future
+6   not too old: ``max_age`` of the policy, 5 minutes with a nonce     stale
+7   the nonce that was asked for, and none otherwise                   nonce-mismatch
+8   not a debug enclave: none of PCR0-2 is zero                        debug
+9   one measurement set of the policy matches; no PCR of 16 or more
+    that the set does not name                                         pcr-mismatch, pcr-extra
+10  ``user_data`` binds the statement                                  statement-unbound
+11  ``public_key`` is the statement's account key, and so is the
+    thumbprint                                                         account-key-unbound
+12  ``issued_at`` within 5 minutes of the document                     issued-at
+13  directory, account URI and CAA identities belong to one CA that
+    the policy or the built-in table knows; staging only when asked    directory-unknown, …
+14  every condition is accepted by name                                condition
+15  the sealing is accepted                                            sealing
+16  every setting has its default value or is accepted by name         setting
+17  the expected domain is among the statement's                       domain
+==  =================================================================  =======================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from certbot_enclave import errors
+from certbot_enclave import settings as settings_module
+from certbot_enclave import statement as statement_module
+from certbot_enclave.attestation import document as document_module
+from certbot_enclave.attestation.document import Document
+from certbot_enclave.policy import PUBLIC_AUTHORITIES, Policy
+from certbot_enclave.statement import Domain, Statement
+
+SKEW = timedelta(seconds=60)
+LIVE = timedelta(minutes=5)
+ISSUED_WITHIN = timedelta(minutes=5)
+NOT_CHECKED = (
+    "CAA records as they are now",
+    "DNSSEC of the zone, as seen from here",
+    "the key of the live TLS server",
+    "other certificates for the domain in Certificate Transparency",
+)
+# These are judged by checks 13 to 15 and 17, not by name.
+_JUDGED_ELSEWHERE = frozenset(
+    {"attester", "sealer", "store", "server", "domains", "account", "caa_issuer", "challenge"}
+)
+# These say where something public is written, and weaken nothing.
+_NEUTRAL = frozenset({"evidence"})
+
+
+@dataclass(frozen=True)
+class Verified:
+    """Evidence that passed every check.
+
+    Attributes:
+        statement: What the enclave says; every field is vouched for by the hardware.
+        document: The attestation document.
+        domain: What it says about the expected domain.
+        matched: Name of the policy's measurement set that matched.
+        simulated: True if no hardware stands behind it, because the caller named another root.
+        not_checked: What these checks do not tell.
+    """
+
+    statement: Statement
+    document: Document
+    domain: Domain
+    matched: str
+    simulated: bool
+    not_checked: tuple[str, ...]
+
+
+def _check_time(found: Document, policy: Policy, nonce: bytes | None, now: datetime) -> None:
+    age = now - found.time
+    if age < -SKEW:  # 5
+        raise errors.FreshnessError(
+            f"document is from {-age.total_seconds():.0f} seconds in the future, "
+            f"at most {SKEW.seconds} are allowed",
+            code="future",
+            hint="is this machine's clock right?",
+        )
+    limit = timedelta(seconds=policy.max_age)
+    if nonce is not None:
+        limit = min(limit, LIVE)
+    if age > limit:  # 6
+        raise errors.FreshnessError(
+            f"document is {age.total_seconds():.0f} seconds old, "
+            f"at most {limit.total_seconds():.0f} are allowed",
+            code="stale",
+            hint="fetch the newest evidence; the enclave renews it with every certificate",
+        )
+    if (found.nonce or None) != nonce:  # 7
+        raise errors.FreshnessError(
+            f"nonce is {_hex(found.nonce)}, expected {_hex(nonce)}",
+            code="nonce-mismatch",
+            expected=_hex(nonce),
+            actual=_hex(found.nonce),
+            hint="this answers another question: a replay, or give its own nonce with --nonce",
+        )
+
+
+def _hex(data: bytes | None) -> str:
+    return data.hex() if data else "none"
+
+
+def _check_measurements(found: Document, policy: Policy) -> str:
+    if found.debug:  # 8
+        raise errors.MeasurementError(
+            "this enclave runs in debug mode: its host reads its memory", code="debug"
+        )
+    for name, expected in policy.sets.items():  # 9
+        if all(found.pcrs.get(index) == digest for index, digest in expected.items()):
+            extra = [index for index in found.pcrs if index >= 16 and index not in expected]
+            if extra:
+                raise errors.MeasurementError(
+                    f"PCR{extra[0]} is {found.pcrs[extra[0]].hex()}, "
+                    f"and measurement set {name} does not say what it must be",
+                    code="pcr-extra",
+                )
+            return name
+    name, expected = next(iter(policy.sets.items()))
+    index = next(index for index in expected if found.pcrs.get(index) != expected[index])
+    actual = _hex(found.pcrs.get(index))
+    raise errors.MeasurementError(
+        f"PCR{index} is {actual}, policy {name} expects {expected[index].hex()}",
+        code="pcr-mismatch",
+        expected=expected[index].hex(),
+        actual=actual,
+        hint="this is other code than the policy names",
+    )
+
+
+def _spki(key: Mapping[str, str]) -> bytes:
+    import base64
+
+    x, y = (int.from_bytes(base64.urlsafe_b64decode(key[name] + "="), "big") for name in ("x", "y"))
+    try:
+        public = ec.EllipticCurvePublicNumbers(x, y, ec.SECP256R1()).public_key()
+    except ValueError as error:
+        raise errors.FormatError("account key is no point of P-256", code="account-key") from error
+    return public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def _check_binding(found: Document, text: str, said: Statement) -> None:
+    if found.user_data != statement_module.user_data(text):  # 10
+        raise errors.BindingError("the document binds another statement", code="statement-unbound")
+    if found.public_key != _spki(said.account_key):  # 11
+        raise errors.BindingError(
+            "the document binds another account key", code="account-key-unbound"
+        )
+    thumbprint = statement_module.thumbprint(said.account_key)
+    if said.thumbprint != thumbprint:
+        raise errors.BindingError(
+            f"thumbprint is {said.thumbprint}, the account key's is {thumbprint}",
+            code="thumbprint",
+        )
+    if abs(said.issued_at - found.time) > ISSUED_WITHIN:  # 12
+        raise errors.BindingError(
+            f"statement is from {said.issued_at:%Y-%m-%dT%H:%M:%SZ}, "
+            f"the document from {found.time:%Y-%m-%dT%H:%M:%SZ}",
+            code="issued-at",
+        )
+
+
+def _check_authority(said: Statement, policy: Policy) -> None:  # 13
+    known = {item.directory: item for item in (*PUBLIC_AUTHORITIES, *policy.authorities)}
+    authority = known.get(said.directory)
+    if authority is None:
+        raise errors.StatementError(
+            f"directory {said.directory} is not known",
+            code="directory-unknown",
+            hint='name it in the policy: [directories."URL"]',
+        )
+    if authority.staging and not policy.staging:
+        raise errors.StatementError(
+            f"directory {said.directory} is a staging one; its certificates protect nothing",
+            code="directory-staging",
+            hint="accept it in the policy: staging = true",
+        )
+    if not said.account_uri.startswith(authority.account_prefix):
+        raise errors.StatementError(
+            f"account {said.account_uri} is not one of {said.directory}", code="account-foreign"
+        )
+    if not said.caa_identities or not set(said.caa_identities) <= authority.identities:
+        raise errors.StatementError(
+            f"CAA identities are {', '.join(said.caa_identities) or 'none'}, "
+            f"expected {', '.join(sorted(authority.identities))}",
+            code="caa-identity",
+        )
+
+
+def _check_conditions(said: Statement, policy: Policy, *, simulated: bool) -> None:
+    # Naming the root of a simulated enclave accepts that it is simulated, and nothing else.
+    implied = {"simulated"} if simulated else set()
+    refused = sorted(set(said.conditions) - policy.conditions - implied)
+    if refused:  # 14
+        raise errors.StatementError(
+            f"condition {refused[0]} weakens the claim, and the policy does not accept it",
+            code="condition",
+            hint=f'if it is acceptable: [accept] conditions = ["{refused[0]}"]',
+        )
+    sealing = {said.sealing_scheme, f"{said.sealing_scheme}:{said.sealing_key}"}
+    weak = said.sealing_scheme == "simulated" and not simulated
+    if weak or (policy.sealing and not sealing & policy.sealing):  # 15
+        raise errors.StatementError(
+            f"state is sealed by {said.sealing_scheme} {said.sealing_key}, "
+            f"accepted: {', '.join(sorted(policy.sealing)) or 'any real scheme'}",
+            code="sealing",
+        )
+    for name, value in said.settings.items():  # 16
+        if name in _JUDGED_ELSEWHERE or name in _NEUTRAL:
+            continue
+        known = settings_module.BY_NAME.get(name)
+        if known is not None and value == known.default:
+            continue
+        if name not in policy.settings or policy.settings[name] != value:
+            raise errors.StatementError(
+                f"setting {name} is {value!r}, which the policy does not accept by name",
+                code="setting",
+                hint=f"if it is acceptable: [accept.settings] {name} = …",
+            )
+
+
+def _domain(said: Statement, domain: str) -> Domain:
+    for item in said.domains:  # 17
+        if item.name == domain:
+            return item
+    names = ", ".join(item.name for item in said.domains) or "none"
+    raise errors.StatementError(
+        f"statement is about {names}, expected {domain}", code="domain", expected=domain
+    )
+
+
+def verify(
+    evidence: bytes,
+    policy: Policy,
+    *,
+    domain: str,
+    nonce: bytes | None,
+    now: datetime,
+    trust_root: bytes | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Verified:
+    """Check evidence against a policy, in the order of the table above.
+
+    Args:
+        evidence: Evidence v1. Hostile.
+        policy: What to demand.
+        domain: Name that the evidence must be about: lower-case A-labels, no trailing dot.
+        nonce: What was asked for, 16 to 64 bytes; None for stored evidence.
+        now: The time to judge freshness by; aware.
+        trust_root: DER of a root that the caller trusts instead of AWS's: a simulated enclave's.
+        progress: Called with one line after each group of checks that passed.
+
+    Returns:
+        What was proved. There is no other way to get one.
+
+    Raises:
+        FormatError: Not in strict form (check 1).
+        VerificationError: One of the other checks failed; its ``code`` says which.
+    """
+    report = progress or (lambda _line: None)
+    taken = statement_module.parse_evidence(evidence)  # 1
+    said = statement_module.parse(taken.text)
+    found = document_module.authenticate(taken.document, trust_root=trust_root)  # 2, 3, 4
+    root = "the named root" if trust_root is not None else "the AWS Nitro root"
+    report(f"document of {found.time:%Y-%m-%dT%H:%M:%SZ} is signed under {root}")
+    _check_time(found, policy, nonce, now)
+    report("document is fresh" + (" and answers the nonce" if nonce else ""))
+    matched = _check_measurements(found, policy)
+    report(f"measurements match {matched}")
+    _check_binding(found, taken.text, said)
+    report(f"statement and account key {said.thumbprint} are bound to it")
+    _check_authority(said, policy)
+    simulated = trust_root is not None
+    _check_conditions(said, policy, simulated=simulated)
+    report(f"account {said.account_uri}, its sealing and settings are accepted")
+    about = _domain(said, domain)
+    report(f"statement is about {domain}: {about.verdict} at {about.checked_at:%Y-%m-%dT%H:%M:%SZ}")
+    return Verified(said, found, about, matched, simulated, NOT_CHECKED)
