@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two readings of one CAA record set.
+
+*Strict* is Boulder's (Let's Encrypt): what our own CA must find to issue to us. *Liberal* is the
+union of the most permissive readings of all parsers studied: what any CA could find to issue to
+somebody else. Where they differ, the liberal one permits:
+
+===========================================  ==================  ==============================
+input                                        strict              liberal
+===========================================  ==================  ==============================
+no records, or no issue property             anybody             anybody
+issuer in another case, or with a final dot  another issuer      our issuer, finding
+``AccountURI=…``                             unknown, ignored    not a binding: anybody there
+``accounturl=…``, ``account-uri=…``          unknown, or void    not a binding: anybody there
+``accounturi`` twice                         void                not a binding: anybody there
+another account, also by a trailing slash    not us              that account
+no ``validationmethods``                     every method        finding
+``validationmethods`` twice, other labels    void, or refused    those methods
+``ca-tbr-N`` labels, other case              unknown             those methods
+malformed value (trailing ``;``, hyphens…)   void                read as well as it goes
+blanks of any kind around parts              only SP and HTAB    stripped
+issuer empty                                 nobody              nobody
+critical flag on an unknown tag              nobody at all       ignored: a CA may know the tag
+reserved flag bits                           bit 1 is critical   ignored
+tag in another case, blanks around it        same tag            same tag
+===========================================  ==================  ==============================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from certbot_enclave.caa import grammar
+from certbot_enclave.caa.grammar import Parameters, Record
+
+_KNOWN_TAGS = (b"iodef", b"issuemail", b"issuevmc")
+_CRITICAL = 128 | 1  # Boulder reads the lowest bit as critical too
+_LABEL_CHARACTERS = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-")
+_NEAR_ACCOUNT = (b"accounturi", b"accounturl", b"accounturis", b"acounturi", b"account")
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The strict reading's answer, and why."""
+
+    allowed: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One way for somebody else to get a certificate.
+
+    Attributes:
+        name: Stable, kebab-case.
+        record: The record concerned, in presentation form, or None.
+        why: One sentence.
+        fix: The change in DNS that closes it.
+    """
+
+    name: str
+    record: str | None
+    why: str
+    fix: str
+
+
+def _relevant(records: Sequence[Record], *, wildcard: bool, strip: bool) -> list[Record] | None:
+    """Return the records that decide (RFC 8659 §4.2, §4.3), or None if nothing restricts."""
+
+    def tag(record: Record) -> bytes:
+        return (record.tag.strip() if strip else record.tag).lower()
+
+    issue = [record for record in records if tag(record) == b"issue"]
+    issuewild = [record for record in records if tag(record) == b"issuewild"]
+    return (issuewild if wildcard and issuewild else issue) or None
+
+
+def _strict_method(value: bytes, method: bytes) -> bool:
+    for label in value.split(b","):
+        if not label or not set(label) <= _LABEL_CHARACTERS:
+            return False
+        if label == method:
+            return True
+    return False
+
+
+def _values(parameters: Parameters, tag: bytes) -> list[bytes]:
+    return [value for name, value in parameters if name == tag]
+
+
+def _strict_record(
+    record: Record, issuer: bytes, account_uris: Collection[bytes], method: bytes
+) -> bool:
+    parsed = grammar.split_strict(record.value)
+    if parsed is None or parsed[0] != issuer:
+        return False
+    accounts = _values(parsed[1], b"accounturi")
+    methods = _values(parsed[1], b"validationmethods")
+    if len(accounts) > 1 or len(methods) > 1:
+        return False
+    if accounts and accounts[0] not in account_uris:
+        return False
+    return not methods or _strict_method(methods[0], method)
+
+
+def strict(
+    records: Sequence[Record],
+    *,
+    issuer: str,
+    account_uris: Collection[str],
+    method: str,
+    wildcard: bool,
+) -> Decision:
+    """Decide as Boulder does (va/caa.go, 2026-08), given the record set that the climb found.
+
+    Args:
+        records: The relevant record set; empty if there is none up to the TLD.
+        issuer: Issuer domain name of the CA, compared octet for octet.
+        account_uris: Forms of the requesting account's URI that the CA recognises.
+        method: Validation method.
+        wildcard: Whether the identifier is a wildcard.
+    """
+    for record in records:
+        tag = record.tag.lower()
+        known = tag in (b"issue", b"issuewild", *_KNOWN_TAGS)
+        if not known and record.flags & _CRITICAL:
+            return Decision(False, f"critical property {record.text()} is unknown to the CA")
+    relevant = _relevant(records, wildcard=wildcard, strip=False)
+    if relevant is None:
+        return Decision(True, "no property restricts issuance")
+    accounts = frozenset(uri.encode() for uri in account_uris)
+    for record in relevant:
+        if _strict_record(record, issuer.encode(), accounts, method.encode()):
+            return Decision(True, f"{record.text()} allows it")
+    return Decision(False, "no record allows this account by this method")
+
+
+def _liberal_binding(
+    record: Record, parameters: Parameters, account_uri: str, methods: Collection[str]
+) -> list[Finding]:
+    """Find what a record of our own issuer leaves open."""
+    text = record.text()
+    exact = _values(parameters, b"accounturi")
+    variants = [name for name, _ in parameters if name.lower() == b"accounturi"]
+    pin = "write accounturi once, in lower case, with exactly our account's URI"
+    found = []
+    if len(variants) > 1:
+        found.append(
+            Finding("duplicate-parameter", text, "accounturi twice is read in several ways", pin)
+        )
+    elif exact and exact[0] != account_uri.encode():
+        found.append(Finding("foreign-account", text, "another account at our CA is allowed", pin))
+    elif variants and not exact:
+        found.append(
+            Finding(
+                "case-variant-parameter",
+                text,
+                "a CA that reads parameter names strictly sees no accounturi here",
+                pin,
+            )
+        )
+    elif not exact:
+        near = [
+            name.decode("latin-1")
+            for name, _ in parameters
+            if name.lower().replace(b"-", b"").replace(b"_", b"") in _NEAR_ACCOUNT
+        ]
+        found.append(
+            Finding("unknown-parameter", text, f"{near[0]} is no accounturi, and ignored", pin)
+            if near
+            else Finding("unpinned-account", text, "every account at our CA is allowed", pin)
+        )
+    named = [value for name, value in parameters if name.lower() == b"validationmethods"]
+    wanted = ",".join(methods)
+    how = f"write validationmethods={wanted} once, in lower case"
+    if not _values(parameters, b"validationmethods"):
+        found.append(Finding("unpinned-method", text, "every validation method is allowed", how))
+    labels = [label.strip() for value in named for label in value.split(b",")]
+    if len(named) > 1 or any(label.decode("latin-1") not in methods for label in labels):
+        found.append(Finding("foreign-method", text, f"more than {wanted} is allowed", how))
+    if grammar.split_strict(record.value) is None:
+        found.append(
+            Finding(
+                "malformed-value", text, "parsers disagree about this value", "write it canonically"
+            )
+        )
+    return found
+
+
+def liberal(
+    records: Sequence[Record],
+    *,
+    issuer: str,
+    account_uri: str,
+    methods: Collection[str],
+    wildcard: bool,
+) -> tuple[Finding, ...]:
+    """Find everybody else who could be allowed, in the most permissive reading.
+
+    Args:
+        records: The relevant record set; empty if there is none up to the TLD.
+        issuer: Our issuer domain name.
+        account_uri: Our account.
+        methods: Our validation methods.
+        wildcard: Whether to read it for a wildcard.
+
+    Returns:
+        The findings; empty means that nobody else could.
+    """
+    publish = "publish the records that bind issuance to this account"
+    if not records:
+        return (Finding("no-caa", None, "without CAA records every CA may issue", publish),)
+    relevant = _relevant(records, wildcard=wildcard, strip=True)
+    if relevant is None:
+        return (Finding("no-issue", None, "these CAA records restrict nobody", publish),)
+    found: list[Finding] = []
+    for record in relevant:
+        name, parameters = grammar.split_liberal(record.value)
+        if not name:
+            continue
+        if name.lower().rstrip(b".") != issuer.encode():
+            found.append(
+                Finding(
+                    "unbound-issuer",
+                    record.text(),
+                    f"another CA, {name.decode('latin-1')}, is allowed",
+                    "remove this record",
+                )
+            )
+            continue
+        if name != issuer.encode():
+            found.append(
+                Finding(
+                    "issuer-case",
+                    record.text(),
+                    "CAs disagree whether this is our issuer's name",
+                    f"write {issuer}",
+                )
+            )
+        found += _liberal_binding(record, parameters, account_uri, methods)
+    return tuple(found)

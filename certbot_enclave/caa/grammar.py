@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""CAA records as bytes, and the value that binds issuance to one account (RFC 8659, RFC 8657)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from certbot_enclave import errors
+
+_BLANK = b" \t"
+_STRICT_TAG = re.compile(rb"[0-9A-Za-z]*")
+_STRICT_VALUE = re.compile(rb"[\x21-\x3a\x3c-\x7e]*")
+_ISSUER = re.compile(r"([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_METHOD = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
+_URI = re.compile(r"https://[A-Za-z0-9.:\[\]-]+/[!-~]*")
+
+Parameters = list[tuple[bytes, bytes]]
+
+
+@dataclass(frozen=True, order=True)
+class Record:
+    """One CAA record, as on the wire.
+
+    Attributes:
+        flags: 0 to 255; 128 is "issuer critical".
+        tag: Property tag, e.g. ``issue``.
+        value: Whatever follows; never presentation text.
+    """
+
+    flags: int
+    tag: bytes
+    value: bytes
+
+    def text(self) -> str:
+        """Return the presentation form, quoted and escaped (RFC 8659 §4.1.1)."""
+        return f'{self.flags} {_escaped(self.tag)} "{_escaped(self.value)}"'
+
+
+def _escaped(data: bytes) -> str:
+    parts = []
+    for byte in data:
+        if byte in b'"\\':
+            parts.append("\\" + chr(byte))
+        elif 0x20 <= byte < 0x7F:
+            parts.append(chr(byte))
+        else:
+            parts.append(f"\\{byte:03d}")
+    return "".join(parts)
+
+
+def split_strict(value: bytes) -> tuple[bytes, Parameters] | None:
+    """Read an issue value as Boulder does (``parseCAARecord``, 2026-08).
+
+    Returns:
+        Issuer domain name and parameters, or None if the record is malformed: it then authorises
+        nobody.
+    """
+    first, *rest = value.split(b";")
+    issuer = first.strip(_BLANK)
+    if len(rest) == 1 and not rest[0].strip(_BLANK):
+        return issuer, []
+    parameters = []
+    for part in rest:
+        tag, equals, text = part.partition(b"=")
+        tag, text = tag.strip(_BLANK), text.strip(_BLANK)
+        if not equals or not _STRICT_TAG.fullmatch(tag) or not _STRICT_VALUE.fullmatch(text):
+            return None
+        parameters.append((tag, text))
+    return issuer, parameters
+
+
+def split_liberal(value: bytes) -> tuple[bytes, Parameters]:
+    """Read an issue value as the most lenient parser could: it never fails."""
+    # latin-1 keeps every byte; str.strip() also drops no-break and other Unicode blanks.
+    first, *rest = value.split(b";")
+
+    def cleaned(part: bytes) -> bytes:
+        text = part.decode("utf-8", "surrogateescape").strip().strip("\x00")
+        return text.encode("utf-8", "surrogateescape").strip(b"\xa0\x00 \t\r\n\x0b\x0c")
+
+    parameters = []
+    for part in rest:
+        tag, _, text = part.partition(b"=")
+        if cleaned(part):
+            parameters.append((cleaned(tag), cleaned(text)))
+    return cleaned(first), parameters
+
+
+def build(issuer: str, *, methods: Sequence[str], account_uri: str) -> bytes:
+    """Build the value that allows one account by these methods, in its one canonical form.
+
+    Lower case, no white space, no trailing ``;``: every parser studied reads it alike.
+
+    Args:
+        issuer: Issuer domain name of the CA.
+        methods: Validation method labels, e.g. ``http-01``.
+        account_uri: ACME account URL.
+
+    Raises:
+        PolicyError: It cannot be built (``caa-issuer``, ``caa-method``, ``caa-account-uri``).
+    """
+    if len(issuer) > 253 or _ISSUER.fullmatch(issuer) is None:
+        raise errors.PolicyError(
+            f"issuer {issuer!r} is no lower-case domain name", code="caa-issuer"
+        )
+    if not methods or any(_METHOD.fullmatch(method) is None for method in methods):
+        raise errors.PolicyError(
+            f"methods {list(methods)!r} are no validation method labels", code="caa-method"
+        )
+    if _URI.fullmatch(account_uri) is None or set(account_uri) & set(';"\\'):
+        raise errors.PolicyError(
+            f'account URI {account_uri!r} is no https URL without ;, ", \\ and blanks',
+            code="caa-account-uri",
+        )
+    text = f"{issuer};validationmethods={','.join(methods)};accounturi={account_uri}"
+    return text.encode("ascii")
