@@ -130,13 +130,7 @@ class Issuance:
             )
         )
 
-    def look(self, names: Iterable[str]) -> tuple[Verdict, ...]:
-        """Look up and judge CAA for each name now.
-
-        Raises:
-            PolicyError: A resolver is not usable, or the issuer is unknown.
-            TransportError: A resolver cannot be asked.
-        """
+    def _judge(self, name: str) -> Verdict:
         settings = self.runtime.settings
         asked = [
             resolvers.parse_resolver(text, roots=settings.text("resolver_roots") or None)
@@ -152,10 +146,31 @@ class Issuance:
             account_uri=self.registered.uri,
             methods=(settings.text("challenge"),),
         )
-        self._verdicts = tuple(
-            verdict.judge_name(name, subject, tolerance, lambda n: lookup.climb(n, asked))
-            for name in sorted(names)
+        return verdict.judge_name(
+            name, subject, tolerance, lambda climbed: lookup.climb(climbed, asked)
         )
+
+    def look(self, names: Iterable[str]) -> tuple[Verdict, ...]:
+        """Look up and judge CAA for each name now.
+
+        Raises:
+            PolicyError: A resolver is not usable, or the issuer is unknown.
+            GateError: Resolvers disagree.
+            TransportError: A resolver cannot be asked.
+        """
+        self._verdicts = tuple(self._judge(name) for name in sorted(names))
+        return self._verdicts
+
+    def glance(self, names: Iterable[str]) -> tuple[Verdict, ...]:
+        """Look as `look` does, for evidence only: a lookup that fails is a finding."""
+        found = []
+        for name in sorted(names):
+            try:
+                found.append(self._judge(name))
+            except (errors.TransportError, errors.GateError) as error:
+                asked = self.runtime.settings.list("resolver")
+                found.append(verdict.unknown(name, error, asked))
+        self._verdicts = tuple(found)
         return self._verdicts
 
     def _check(self, names: frozenset[str]) -> None:
@@ -199,9 +214,8 @@ class Issuance:
                 left = deadline - monotonic()
                 if left <= 0:
                     raise
-                if isinstance(error, errors.GateError):
-                    shown = "\n".join(error.records)
-                self._report(f"{error}\n{shown}\nwaiting; {left:.0f} seconds left")
+                lines = (str(error), *getattr(error, "records", ()), f"waiting {left:.0f} seconds")
+                self._report("\n".join(lines))
                 sleep(min(POLL, left))
         self.ordered = names
         self.registered.handle.bind(gate=gate)

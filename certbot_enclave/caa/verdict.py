@@ -235,3 +235,9 @@ def judge_name(
         own.resolvers,
         own.found_at,
     )
+
+
+def unknown(name: str, error: errors.Error, resolvers: tuple[str, ...]) -> Verdict:
+    """Return the verdict when a lookup failed: open, since nothing is known."""
+    finding = Finding("lookup-failed", None, str(error), error.hint or "try again")
+    return Verdict(name, "open", (finding,), (), resolvers, None)

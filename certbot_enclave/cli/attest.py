@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
         )
     issuance.register(server, agree_tos=False)
     names = issuance.runtime.settings.list("domains")
-    issuance.look(issuance.names(names))
+    issuance.glance(issuance.names(names))
     # A hook of certbot runs while certbot holds its files, but after the new certificate is there.
     evidence = issuance.renew_evidence() if nonce is None else issuance.evidence(nonce)
     sys.stdout.write(evidence.decode())

@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     )
     issuance.runtime.save_settings()
     issuance.save()
-    verdicts = issuance.look(names)
+    verdicts = issuance.glance(names)
     evidence = issuance.renew_evidence()
     result = {
         "account": registered.uri,

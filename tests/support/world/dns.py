@@ -1,0 +1,280 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Knot signs a root, ``test.`` and zones below it; Unbound validates from that root."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterable
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+
+import dns.exception
+import dns.flags
+import dns.message
+import dns.query
+import dns.rcode
+import dns.tsigkeyring
+import dns.update
+import trustme
+
+from tests.support.world.process import Process, accepts, free_port, program
+
+KEY = "owner"
+SECRET = "b3duZXItb2YtdGhlLXpvbmUtc2VjcmV0LWtleSE="
+RESOLVER_NAME = "resolver.test"
+
+_KNOT = """
+server:
+    rundir: "{state}/run"
+    listen: 127.0.0.1@{port}
+    user: root
+log:
+  - target: stderr
+    any: warning
+database:
+    storage: "{state}/db"
+key:
+  - id: {key}
+    algorithm: hmac-sha256
+    secret: {secret}
+acl:
+  - id: owner
+    key: {key}
+    action: update
+policy:
+  - id: signed
+    algorithm: ecdsap256sha256
+    manual: on
+template:
+  - id: default
+    storage: "{state}"
+    zonefile-sync: -1
+    zonefile-load: difference
+    journal-content: all
+zone:
+"""
+_KNOT_ZONE = """  - domain: {zone}
+    file: "{file}"
+    acl: owner
+"""
+_SIGNED = """    dnssec-signing: on
+    dnssec-policy: signed
+"""
+_UNBOUND = """
+server:
+    interface: 127.0.0.1@{port}
+    interface: 127.0.0.1@{tls_port}
+    tls-port: {tls_port}
+    tls-service-key: "{tls}"
+    tls-service-pem: "{tls}"
+    do-daemonize: no
+    do-not-query-localhost: no
+    do-ip6: no
+    chroot: ""
+    username: ""
+    pidfile: ""
+    directory: "{state}"
+    use-syslog: no
+    logfile: ""
+    module-config: "{modules}"
+    {anchor}
+    local-zone: "test." nodefault
+    ede: yes
+    cache-max-ttl: 0
+    cache-max-negative-ttl: 0
+    harden-referral-path: no
+    aggressive-nsec: no
+    trust-anchor-signaling: no
+    num-threads: 1
+remote-control:
+    control-enable: no
+"""
+
+
+class Unbound:
+    """One resolver: UDP, TCP and DNS over TLS.
+
+    Attributes:
+        port: Of UDP and TCP.
+        tls_port: Of DNS over TLS; the certificate is for `RESOLVER_NAME`.
+    """
+
+    def __init__(self, state: Path, world: DnsWorld, *, validating: bool) -> None:
+        state.mkdir()
+        self.port, self.tls_port = free_port(), free_port()
+        pem = state / "tls.pem"
+        world.authority.issue_cert(RESOLVER_NAME).private_key_and_cert_chain_pem.write_to_path(
+            str(pem)
+        )
+        text = _UNBOUND.format(
+            port=self.port,
+            tls_port=self.tls_port,
+            tls=pem,
+            state=state,
+            modules="validator iterator" if validating else "iterator",
+            anchor=f'trust-anchor-file: "{world.anchor}"' if validating else "",
+        )
+        for zone in world.zones:
+            text += f'stub-zone:\n    name: "{zone}"\n    stub-addr: 127.0.0.1@{world.port}\n'
+        config = state / "unbound.conf"
+        config.write_text(text)
+        self._process = Process(
+            ["unbound", "-d", "-c", config],
+            log=state / "log",
+            ready=lambda: accepts(self.port) and accepts(self.tls_port),
+        )
+
+    @property
+    def address(self) -> str:
+        """``127.0.0.1:PORT``."""
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def tls_address(self) -> str:
+        """``tls://127.0.0.1:PORT#NAME``."""
+        return f"tls://127.0.0.1:{self.tls_port}#{RESOLVER_NAME}"
+
+    def stop(self) -> None:
+        """Stop it."""
+        self._process.stop()
+
+
+class DnsWorld:
+    """The whole of DNS on loopback.
+
+    Args:
+        state: Directory for state, made if missing.
+        signed: Zones below ``test.`` with a chain of trust.
+        unsigned: Zones below ``test.`` without one.
+        bogus: Zones below ``test.`` whose DS at the parent is wrong.
+
+    Attributes:
+        port: Where the authoritative server listens.
+        resolver: Validates.
+        tls_root: PEM file of the root for DNS over TLS.
+    """
+
+    def __init__(
+        self,
+        state: Path,
+        *,
+        signed: Iterable[str] = ("example.test",),
+        unsigned: Iterable[str] = (),
+        bogus: Iterable[str] = (),
+    ) -> None:
+        self.state = state
+        self._signed, self._unsigned, self._bogus = tuple(signed), tuple(unsigned), tuple(bogus)
+        self._children = (*self._signed, *self._unsigned, *self._bogus)
+        self.zones = (".", "test.", *(f"{zone}." for zone in self._children))
+        self._stack = ExitStack()
+        self._resolvers = 0
+
+    def __enter__(self) -> DnsWorld:
+        """Make keys and zones, start both servers."""
+        with ExitStack() as stack:
+            self._stack = stack
+            self._start()
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop both."""
+        self._stack.close()
+
+    def _start(self) -> None:
+        for name in ("", "db", "run"):
+            (self.state / name).mkdir(parents=True, exist_ok=True)
+        self.port = free_port()
+        config = self.state / "knot.conf"
+        text = _KNOT.format(state=self.state, port=self.port, key=KEY, secret=SECRET)
+        for zone in self.zones:
+            text += _KNOT_ZONE.format(zone=zone, file=self._file(zone).name)
+            if zone.rstrip(".") not in self._unsigned:
+                text += _SIGNED
+        config.write_text(text)
+        self.key_file = self.state / "owner.key"
+        self.key_file.write_text(f"hmac-sha256:{KEY}:{SECRET}\n")
+        self._write_zones()
+        self.authority = trustme.CA()
+        self.tls_root = self.state / "tls-root.pem"
+        self.authority.cert_pem.write_to_path(str(self.tls_root))
+        knot = Process(
+            ["knotd", "-c", config], log=self.state / "knot.log", ready=self._authoritative
+        )
+        self._stack.callback(knot.stop)
+        self.resolver = self.start_resolver()
+
+    def start_resolver(self, *, validating: bool = True) -> Unbound:
+        """Start another resolver; one that does not validate never sets the AD bit."""
+        self._resolvers += 1
+        resolver = Unbound(self.state / f"unbound-{self._resolvers}", self, validating=validating)
+        self._stack.callback(resolver.stop)
+        return resolver
+
+    def _file(self, zone: str) -> Path:
+        return self.state / f"{zone.rstrip('.') or 'root'}.zone"
+
+    def _ds(self, zone: str) -> list[str]:
+        """Make the keys of a zone; return its DS records."""
+        keymgr = [program("keymgr"), "-c", str(self.state / "knot.conf"), zone]
+        for role in ("ksk=yes", "zsk=yes"):
+            command = [*keymgr, "generate", "algorithm=ecdsap256sha256", role]
+            subprocess.run(command, check=True, capture_output=True, timeout=30)
+        done = subprocess.run(
+            [*keymgr, "ds"], check=True, capture_output=True, text=True, timeout=30
+        )
+        return [line for line in done.stdout.splitlines() if " 13 2 " in line]
+
+    def _write_zones(self) -> None:
+        head = "{zone} 1 SOA ns.{zone} owner.{zone} 1 3600 600 86400 1\n{zone} 1 NS ns.{zone}\n"
+        head += "ns.{zone} 1 A 127.0.0.1\n"
+        top = head.format(zone="test.")
+        for child in self._children:
+            zone = f"{child}."
+            text = head.format(zone=zone) + f"{zone} 1 A 127.0.0.1\n*.{zone} 1 A 127.0.0.1\n"
+            self._file(zone).write_text(text)
+            top += f"{zone} 1 NS ns.{zone}\nns.{zone} 1 A 127.0.0.1\n"
+            if child in self._signed:
+                top += "\n".join(self._ds(zone)) + "\n"
+            elif child in self._bogus:
+                wrong = self._ds(zone)[0].split()
+                top += " ".join([*wrong[:-1], "00" * 32]) + "\n"
+        self._file("test.").write_text(top)
+        root = ". 1 SOA ns. owner. 1 3600 600 86400 1\n. 1 NS ns.\nns. 1 A 127.0.0.1\n"
+        root += "test. 1 NS ns.test.\nns.test. 1 A 127.0.0.1\n" + "\n".join(self._ds("test."))
+        self._file(".").write_text(root + "\n")
+        self.anchor = self.state / "root.ds"
+        self.anchor.write_text("\n".join(self._ds(".")) + "\n")
+
+    def _authoritative(self) -> bool:
+        try:
+            for zone in self.zones:
+                query = dns.message.make_query(zone, "SOA")
+                answer = dns.query.udp(query, "127.0.0.1", timeout=1, port=self.port)
+                if answer.rcode() != dns.rcode.NOERROR or not answer.answer:
+                    return False
+        except (OSError, dns.exception.DNSException):
+            return False
+        return True
+
+    def update(self, name: str, kind: str, *texts: str, ttl: int = 1) -> None:
+        """Replace the records of one type at a name, by RFC 2136 with TSIG; no text deletes."""
+        zone = next(zone for zone in self._children if name == zone or name.endswith(f".{zone}"))
+        keyring = dns.tsigkeyring.from_text({KEY: ("hmac-sha256", SECRET)})
+        change = dns.update.UpdateMessage(zone, keyring=keyring)
+        change.delete(f"{name}.", kind)
+        for text in texts:
+            change.add(f"{name}.", ttl, kind, text)
+        answer = dns.query.tcp(change, "127.0.0.1", timeout=10, port=self.port)
+        if answer.rcode() != dns.rcode.NOERROR:
+            raise RuntimeError(f"update of {name}: {dns.rcode.to_text(answer.rcode())}")
+
+    def caa(self, name: str, *texts: str) -> None:
+        """Replace the CAA records of a name; each text like ``0 issue "ca.test"``."""
+        self.update(name, "CAA", *texts)
