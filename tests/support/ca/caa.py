@@ -142,9 +142,13 @@ def _judge(
     for value in values:
         refusal = _refusal(value, issuer, account_uris, method)
         if refusal is None:
-            return Verdict("allowed", at, f"{value!r} allows it")
-        refusals.append(f"{value!r}: {refusal}")
+            return Verdict("allowed", at, f"{_shown(value)} allows it")
+        refusals.append(f"{_shown(value)}: {refusal}")
     return Verdict("denied", at, "; ".join(refusals))
+
+
+def _shown(value: bytes) -> str:
+    return '"' + value.decode("ascii", "backslashreplace") + '"'
 
 
 def _refusal(value: bytes, issuer: str, account_uris: Collection[str], method: str) -> str | None:

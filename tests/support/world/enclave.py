@@ -49,6 +49,7 @@ class Enclave:
         domains: What it is for.
         extra: More settings, as the options of ``certbot-enclave``.
         environment: Added to the scrubbed environment.
+        terse: Leave out settings that ``register`` saved.
     """
 
     state: Path
@@ -59,6 +60,7 @@ class Enclave:
     domains: tuple[str, ...] = ("example.test",)
     extra: dict[str, str | bool] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
+    terse: bool = False
 
     def __post_init__(self) -> None:
         self.state.mkdir(parents=True, exist_ok=True)
@@ -145,7 +147,7 @@ class Enclave:
         options = [
             "--non-interactive",
             *self.directories,
-            *self.settings("--enclave-"),
+            *([] if self.terse else self.settings("--enclave-")),
             f"--http-01-port={self.http_port}",
             "--http-01-address=127.0.0.1",
             "--no-random-sleep-on-renew",

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run two commands in turn and compare medians, so that drift of the machine hits both alike."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one run cost.
+
+    Attributes:
+        wall: Seconds.
+        cpu: Seconds of user and system time, children included.
+        memory: Peak resident set in MiB.
+    """
+
+    wall: float
+    cpu: float
+    memory: float
+
+
+Command = Callable[[], tuple[Sequence[str], Mapping[str, str]]]
+
+
+def _run(command: Sequence[str], environment: Mapping[str, str], log: Path) -> Cost:
+    with log.open("wb") as output:
+        started = time.perf_counter()
+        process = subprocess.Popen(
+            list(command),
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        wall = time.perf_counter() - started
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
+        raise RuntimeError(f"{' '.join(command)}: exit {process.returncode}\n{log.read_text()}")
+    return Cost(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+
+
+def compare(ours: Command, peer: Command, *, runs: int, log: Path) -> tuple[list[Cost], list[Cost]]:
+    """Run both `runs` times, alternating, after one run of each that does not count."""
+    found: tuple[list[Cost], list[Cost]] = ([], [])
+    for turn in range(runs + 1):
+        for costs, command in zip(found, (ours, peer), strict=True):
+            cost = _run(*command(), log)
+            if turn:
+                costs.append(cost)
+    return found
+
+
+def _spread(values: Sequence[float]) -> str:
+    low, middle, high = statistics.quantiles(values, n=4)
+    return f"{middle:8.3f} [{low:.3f} to {high:.3f}]"
+
+
+def report(
+    title: str, ours: Sequence[Cost], peer: Sequence[Cost], aims: Mapping[str, float]
+) -> None:
+    """Print medians with quartiles, their ratio, and the aim."""
+    print(f"\n{title}: {len(ours)} alternating runs; median [quartiles]")
+    for name, unit in (("wall", "s"), ("cpu", "s"), ("memory", "MiB")):
+        mine = [getattr(cost, name) for cost in ours]
+        theirs = [getattr(cost, name) for cost in peer]
+        ratio = statistics.median(mine) / statistics.median(theirs)
+        aim = f", aim at most {aims[name]:.2f}" if name in aims else ""
+        print(f"  {name:6} {unit:3} ours {_spread(mine)}  peer {_spread(theirs)}")
+        print(f"             ratio {ratio:.3f}{aim}")
