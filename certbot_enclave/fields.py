@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, NoReturn
 
 from certbot_enclave import errors
@@ -23,7 +23,7 @@ _BASE64URL_32 = re.compile(r"[A-Za-z0-9_-]{43}")
 _HEX = re.compile(r"[0-9a-f]{1,64}")
 _HEX_32 = re.compile(r"[0-9a-f]{64}")
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/*@+-]{0,254}")
-TIME = "%Y-%m-%dT%H:%M:%SZ"
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 
 
 def refuse(what: str, expected: str) -> NoReturn:
@@ -71,14 +71,13 @@ def matching(pattern: re.Pattern[str], expected: str) -> Callable[[Any, str], st
 def time(value: Any, what: str) -> datetime:
     """Read a UTC time in the one form ``YYYY-MM-DDTHH:MM:SSZ``."""
     try:
-        found = datetime.strptime(value, TIME).replace(tzinfo=UTC)
-        if found.strftime(TIME) != value:
+        if not isinstance(value, str) or not _TIME.fullmatch(value):
             raise ValueError("not in the one form")
-    except (TypeError, ValueError) as error:
+        return datetime.fromisoformat(value)
+    except ValueError as error:
         raise errors.FormatError(
             f"{what} is not a time as 2026-01-31T12:00:00Z", code="statement-format"
         ) from error
-    return found
 
 
 def switch(value: Any, what: str) -> bool:

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from certbot_enclave import errors
 from certbot_enclave.attestation import measurements
@@ -23,8 +22,7 @@ DAY = 24 * 3600
 Value = str | bool | tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Authority:
+class Authority(NamedTuple):
     """A CA that statements may name: its directory, its account URIs, its CAA issuer names."""
 
     directory: str
@@ -50,8 +48,7 @@ PUBLIC_AUTHORITIES = (
 )
 
 
-@dataclass(frozen=True)
-class Policy:
+class Policy(NamedTuple):
     """What a verifier demands.
 
     Attributes:
@@ -70,7 +67,7 @@ class Policy:
     staging: bool = False
     conditions: frozenset[str] = frozenset()
     sealing: frozenset[str] = frozenset()
-    settings: Mapping[str, Value] = field(default_factory=dict)
+    settings: Mapping[str, Value] = MappingProxyType({})
 
 
 def _invalid(source: str, message: str) -> errors.PolicyError:

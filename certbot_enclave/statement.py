@@ -15,9 +15,8 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from certbot_enclave import errors, fields
 
@@ -33,8 +32,7 @@ VERDICTS = ("exclusive", "pinned, zone unsigned", "open")
 _verdict = fields.matching(re.compile("|".join(VERDICTS)), f"one of: {'; '.join(VERDICTS)}")
 
 
-@dataclass(frozen=True)
-class Domain:
+class Domain(NamedTuple):
     """What the enclave found out about one name: verdict, when it holds since, who was asked."""
 
     name: str
@@ -44,8 +42,7 @@ class Domain:
     resolvers: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Certificate:
+class Certificate(NamedTuple):
     """A certificate that the enclave holds: serial and SPKI digest in lower-case hex."""
 
     names: tuple[str, ...]
@@ -55,8 +52,7 @@ class Certificate:
     not_after: datetime
 
 
-@dataclass(frozen=True)
-class Statement:
+class Statement(NamedTuple):
     """A statement whose every field passed its grammar; times are aware, lists sorted."""
 
     issued_at: datetime
@@ -79,8 +75,7 @@ class Statement:
     not_understood: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Evidence:
+class Evidence(NamedTuple):
     """Evidence, taken apart; nothing in it is proven.
 
     Attributes:
@@ -208,7 +203,7 @@ def parse(text: str) -> Statement:
 
 
 def _stamp(time: datetime) -> str:
-    return time.astimezone(UTC).strftime(fields.TIME)
+    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def build(statement: Statement) -> str:

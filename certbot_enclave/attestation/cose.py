@@ -8,7 +8,7 @@ byte strings for one attestation.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -23,8 +23,7 @@ SIGNATURE_SIZE = 96  # r ‖ s, 48 bytes each; high s is allowed, half of the ge
 MAX_PAYLOAD = 16 * 1024  # bytes, AWS nsm-api, attestation_process.md
 
 
-@dataclass(frozen=True)
-class Sign1:
+class Sign1(NamedTuple):
     """A COSE_Sign1 message whose signature is not yet checked.
 
     Attributes:

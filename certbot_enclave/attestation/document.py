@@ -26,10 +26,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
@@ -43,8 +42,7 @@ _REQUIRED = ("module_id", "digest", "timestamp", "pcrs", "certificate", "cabundl
 _OPTIONAL = ("public_key", "user_data", "nonce")
 
 
-@dataclass(frozen=True)
-class Document:
+class Document(NamedTuple):
     """A document's content.
 
     Attributes:

@@ -45,15 +45,25 @@ def complain(error: errors.Error) -> None:
         print(f"certbot-enclave: hint: {error.hint}", file=sys.stderr)
 
 
+class _Formatter(argparse.HelpFormatter):
+    """Help of one width: finding the terminal's loads the compressors, for every command."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=96)
+
+
 def _parser(command: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="certbot-enclave",
+        formatter_class=_Formatter,
         description="Certificates that only an attested enclave can get.",
         epilog="Exit codes: 0 done or holds, 1 does not hold, 2 usage, 3 could not tell.",
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, line in COMMANDS.items():
-        chosen = commands.add_parser(name, help=line, description=line.capitalize() + ".")
+        chosen = commands.add_parser(
+            name, help=line, description=line.capitalize() + ".", formatter_class=_Formatter
+        )
         if name == command:
             import_module(f"certbot_enclave.cli.{name}").add_arguments(chosen)
     return parser

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import binascii
 import json
 import sys
 from datetime import UTC, datetime
@@ -52,13 +53,14 @@ def _root(path: str | None) -> bytes | None:
     if path is None:
         return None
     from cryptography import x509
-    from cryptography.hazmat.primitives.serialization import Encoding
 
+    pem = _read(path, 64 * 1024)
     try:
-        certificate = x509.load_pem_x509_certificate(_read(path, 64 * 1024))
-    except ValueError as error:
+        x509.load_pem_x509_certificate(pem)
+        body = pem.split(b"-----BEGIN CERTIFICATE-----")[1].split(b"-----END CERTIFICATE-----")[0]
+        return binascii.a2b_base64(body)
+    except (ValueError, IndexError) as error:
         raise errors.PolicyError(f"{path} is no PEM certificate", code="trust-root") from error
-    return certificate.public_bytes(Encoding.DER)
 
 
 def _nonce(text: str | None) -> bytes | None:
