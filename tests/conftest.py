@@ -11,7 +11,7 @@ CORPUS = Path(os.environ.get("CERTBOT_ENCLAVE_CORPUS", TOP.parent / "shared" / "
 
 
 def pytest_collection_modifyitems(config, items):
-    """Outside CI, tests of a corpus that is not there are deselected, with one line that says so."""
+    """Outside CI, tests of a corpus that is missing are deselected, with one line that says so."""
     if CORPUS.is_dir() or os.environ.get("CI") == "true":
         return
     missing = [item for item in items if item.get_closest_marker("corpus")]

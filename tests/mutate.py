@@ -111,12 +111,12 @@ def main() -> int:
             tests = ", ".join(f'"{test}"' for test in row["tests"])
             print(f'["{file}"]\ntests = [{tests}]\nchecks = [\n{names}]\n')
             continue
-        names, rows = Counter(check.name for check in found), Counter(row["checks"])
-        failures += [f"missing row: {file}: {name}" for name in names - rows]
-        failures += [f"stale row: {file}: {name}" for name in rows - names]
+        there, listed = Counter(check.name for check in found), Counter(row["checks"])
+        failures += [f"missing row: {file}: {name}" for name in there - listed]
+        failures += [f"stale row: {file}: {name}" for name in listed - there]
         todo += [(check, row["tests"]) for check in found]
     with tempfile.TemporaryDirectory(prefix="mutate.") as scratch, ThreadPoolExecutor(2) as pool:
-        results = pool.map(lambda item: _survives(*item, Path(scratch)), todo)
+        results = pool.map(lambda item: _survives(item[0], item[1], Path(scratch)), todo)
         for number, ((check, _), survived) in enumerate(zip(todo, results, strict=True), 1):
             verdict = "SURVIVED" if survived else "red"
             print(f"{number}/{len(todo)} {check.file}:{check.line} {check.name}: {verdict}")

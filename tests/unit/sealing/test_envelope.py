@@ -11,7 +11,7 @@ from certbot_enclave import errors
 from certbot_enclave.sealing import envelope
 from tests.support.components import MemorySealer
 
-FIELDS = {"bundle_id": "ab", "generation": 3}
+FIELDS: dict[str, str | int] = {"bundle_id": "ab", "generation": 3}
 SEALER = MemorySealer()
 SEALED = envelope.seal(b"secret", kind="bundle", fields=FIELDS, sealer=SEALER)
 START = len(envelope.MAGIC) + 4
