@@ -24,7 +24,19 @@ HOOKS = (
     "manual_auth_hook",
     "manual_cleanup_hook",
 )
+ORDERING = ("certonly", "run", "renew", "reconfigure")  # verbs of certbot
 TRUST_STORES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
+# These make the loader, OpenSSL or the TLS library run other code, or write down session keys.
+CODE_VARIABLES = (
+    "CERTBOT_PLUGIN_PATH",
+    "LD_AUDIT",
+    "LD_LIBRARY_PATH",
+    "LD_PRELOAD",
+    "OPENSSL_CONF",
+    "OPENSSL_ENGINES",
+    "OPENSSL_MODULES",
+    "SSLKEYLOGFILE",
+)
 # Set by container images that everybody builds on; Python takes nothing harmful from them.
 _HARMLESS = {
     "PYTHONDONTWRITEBYTECODE",
@@ -53,11 +65,15 @@ def check_environment(environ: Mapping[str, str], settings: Settings) -> None:
                 "unset it, or name the same file as ca_roots in the settings",
             )
         if (
-            name == "CERTBOT_PLUGIN_PATH"
+            name in CODE_VARIABLES
             or name.startswith("AWS_ENDPOINT_URL")
             or (name.startswith("PYTHON") and name not in _HARMLESS)
         ):
             raise _closed(f"{name} is set to {value!r}", "door-environment", f"unset {name}")
+
+
+def _below(path: str, directory: str) -> bool:
+    return Path(os.path.normpath(Path(path).absolute())).is_relative_to(Path(directory).absolute())
 
 
 def _directory_hooks(config: Any) -> Iterable[str]:
@@ -78,7 +94,9 @@ def check_certbot(config: Any, settings: Settings) -> None:
 
     Raises:
         PolicyError: A hook (``door-hook``), TLS without verification (``door-no-verify-ssl``), a
-            CSR (``door-csr``), or an option from a file or the environment (``door-ini``).
+            CSR (``door-csr``), a key or certificate to install from outside (``door-install``), the
+            secret of an external account (``door-eab``), another authenticator beside our installer
+            (``door-authenticator``), or an option from a file or the environment (``door-ini``).
     """
     allowed = settings.list("hooks")
     hooks = [(name, getattr(config, name, None)) for name in HOOKS]
@@ -101,6 +119,26 @@ def check_certbot(config: Any, settings: Settings) -> None:
             "--csr asks for a certificate for a key from outside",
             "door-csr",
             "let certbot make the key, inside the enclave",
+        )
+    if config.eab_hmac_key:
+        raise _closed(
+            "--eab-hmac-key puts a secret into the process list and certbot's log",
+            "door-eab",
+            "register first: certbot-enclave register --eab-kid ID --eab-hmac-file FILE",
+        )
+    for name in ("key_path", "cert_path"):
+        path = getattr(config, name, None)
+        if config.verb == "install" and path and not _below(path, config.live_dir):
+            raise _closed(
+                f"{name.replace('_', '-')} {path} is not below {config.live_dir}",
+                "door-install",
+                "install what certbot holds, with --cert-name",
+            )
+    if config.verb in ORDERING and "enclave" not in (config.authenticator, config.configurator):
+        raise _closed(
+            f"authenticator {config.authenticator} orders past the gate",
+            "door-authenticator",
+            "use --authenticator enclave together with --installer enclave",
         )
     for name, source in sorted((config.argument_sources or {}).items()):
         # Renewal files arrive from the sealed bundle and are no such source.

@@ -62,7 +62,7 @@ def make(
         EnclaveError: The attester failed.
         FormatError: The statement would not be valid.
     """
-    now = datetime.now(UTC)
+    now = datetime.fromtimestamp(int(runtime.clock()), UTC)
     found = tuple(verdicts)
     mark = runtime.state.mark()
     conditions = {condition for item in found for condition in item.conditions}

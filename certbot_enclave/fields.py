@@ -16,14 +16,23 @@ from typing import Any, NoReturn
 from certbot_enclave import errors
 
 _NAME = re.compile(
-    r"(\*\.)?([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.)+[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+    # Not longer than DNS allows, and no IPv4 address: its last label would be a number.
+    r"(\*\.)?(?=.{1,253}$)([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.)+"
+    r"(?![0-9]+$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 )
-_URL = re.compile(r"https://[a-z0-9.:\[\]-]+(/[!-~]*)?")
-_BASE64URL_32 = re.compile(r"[A-Za-z0-9_-]{43}")
+_ISSUER = re.compile(
+    r"(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+)
+_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+# A CAA record can carry an account URI without ``;``, ``"`` and ``\`` only.
+_URL = re.compile(r"https://[a-z0-9.:\[\]-]+(/[!#-:<-\[\]-~]*)?")
+# 43 digits have 258 bits: the last two must be zero, or two texts would name one key.
+_BASE64URL_32 = re.compile(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")
 _HEX = re.compile(r"[0-9a-f]{1,64}")
 _HEX_32 = re.compile(r"[0-9a-f]{64}")
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/*@+-]{0,254}")
-_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
+# From 24 on, versions of Python differ about what an hour is.
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}Z")
 
 
 def refuse(what: str, expected: str) -> NoReturn:
@@ -31,29 +40,30 @@ def refuse(what: str, expected: str) -> NoReturn:
     raise errors.FormatError(f"{what} is not {expected}", code="statement-format")
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make a table of JSON's pairs, and raise ValueError if a name occurs twice."""
     table = dict(pairs)
     if len(table) != len(pairs):
         raise ValueError("a member name occurs twice")
     return table
 
 
-def _no_fraction(text: str) -> NoReturn:
-    raise ValueError(f"number {text} is not allowed")
+def _no_fraction(_text: str) -> NoReturn:
+    raise ValueError("fractions, NaN and Infinity are not allowed")
 
 
 def strict_json(text: str, what: str) -> dict[str, Any]:
     """Read a JSON object: no member twice, no fractions, no NaN."""
     try:
         table = json.loads(
-            text, object_pairs_hook=_unique, parse_float=_no_fraction, parse_constant=_no_fraction
+            text, object_pairs_hook=unique, parse_float=_no_fraction, parse_constant=_no_fraction
         )
     except (ValueError, RecursionError) as error:
         raise errors.FormatError(
             f"{what} is no strict JSON: {error}", code="json-format"
         ) from error
     if not isinstance(table, dict):
-        refuse(what, "a JSON object")
+        raise errors.FormatError(f"{what} is no JSON object", code="json-format")
     return table
 
 
@@ -113,6 +123,8 @@ def table(value: Any, what: str) -> dict[str, Any]:
 
 name = matching(_NAME, "a lower-case DNS name")
 url = matching(_URL, "an https URL in ASCII")
+issuer = matching(_ISSUER, "a lower-case issuer domain name")
+label = matching(_LABEL, "a lower-case label")
 word = matching(_WORD, "a plain word")
 digest = matching(_BASE64URL_32, "a base64url SHA-256")
 serial = matching(_HEX, "lower-case hex")
@@ -126,12 +138,19 @@ def printable(value: Any, what: str) -> str:
     return value
 
 
+def texts(value: Any, what: str) -> tuple[str, ...]:
+    """Read a list of at most 100 printable texts, in any order."""
+    if not isinstance(value, list) or len(value) > 100:
+        refuse(what, "a list of at most 100")
+    return tuple(printable(item, what) for item in value)
+
+
 def setting(value: Any, what: str) -> str | bool | tuple[str, ...]:
     """Read a value of a setting: text, switch or list of texts."""
     if isinstance(value, bool):
         return value
-    if isinstance(value, list) and len(value) <= 100:
-        return tuple(printable(item, what) for item in value)
+    if isinstance(value, list):
+        return texts(value, what)
     return printable(value, what)
 
 

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from certbot_enclave import errors, lineages
@@ -12,7 +14,12 @@ from certbot_enclave import evidence as evidence_module
 from certbot_enclave import settings as settings_module
 from certbot_enclave.account.ca import ExternalAccount
 from certbot_enclave.account.gate import Gate
-from certbot_enclave.account.registration import Registered, Registration, Request
+from certbot_enclave.account.registration import (
+    Registered,
+    Registration,
+    Request,
+    registered_uris,
+)
 from certbot_enclave.caa import formats, lookup, resolvers, verdict
 from certbot_enclave.caa.verdict import Verdict
 from certbot_enclave.deploy import files
@@ -28,14 +35,42 @@ class Issuance:
     Args:
         runtime: This run.
         report: Takes lines of progress for the user.
+        trial: Nothing of this run is kept: no evidence, no bundle.
+
+    Raises:
+        PolicyError: A setting that is needed later cannot work: a resolver, a duration, the place
+            of deployment. It is said now, before anything is registered or ordered.
     """
 
-    def __init__(self, runtime: Runtime, report: Callable[[str], None]) -> None:
+    def __init__(
+        self, runtime: Runtime, report: Callable[[str], None], *, trial: bool = False
+    ) -> None:
+        settings = runtime.settings
         self.runtime = runtime
         self._report = report
+        self._trial = trial
+        self._resolvers = resolvers.parse_resolvers(
+            settings.list("resolver"), roots=_readable(settings, "resolver_roots")
+        )
+        roots = _readable(settings, "ca_roots")
+        if roots is not None:
+            # The one way to give requests, below acme and certbot, other roots.
+            os.environ["REQUESTS_CA_BUNDLE"] = roots
+        self._wait = settings_module.seconds(settings.text("wait_for_caa"))
+        self._deploy_to = self._deployment()
         self._registered: Registered | None = None
-        self._verdicts: tuple[Verdict, ...] = ()
+        self._verdicts: dict[str, Verdict] = {}
         self.ordered: frozenset[str] = frozenset()
+
+    def _deployment(self) -> Path | None:
+        settings = self.runtime.settings
+        if not settings.text("deploy"):
+            return None
+        directory = files.directory(settings.text("deploy"))
+        ram.require_writable([directory])
+        if not self.runtime.simulated and not settings.switch("allow_disk"):
+            ram.require([directory])
+        return directory
 
     @property
     def registered(self) -> Registered:
@@ -58,6 +93,8 @@ class Issuance:
         if not names:
             raise errors.PolicyError("no domain is named", code="names-missing")
         allowed = frozenset(self.runtime.settings.list("domains"))
+        # A real enclave's names are measured; without a list it may ask for nothing.
+        limited = bool(allowed) or not self.runtime.simulated
         for name in sorted(names):
             if name.startswith("*."):
                 raise errors.PolicyError(
@@ -65,9 +102,9 @@ class Issuance:
                     code="name-wildcard",
                     hint="name each host",
                 )
-            if allowed and name not in allowed:
+            if limited and name not in allowed:
                 raise errors.PolicyError(
-                    f"{name} is not among the domains {', '.join(sorted(allowed))}",
+                    f"{name} is not among the domains {', '.join(sorted(allowed)) or '(none)'}",
                     code="name-unlisted",
                     hint="register it first: certbot-enclave register -d NAMES",
                 )
@@ -91,8 +128,27 @@ class Issuance:
         request = Request(agree_tos, email, external)
         self._registered = Registration(self.runtime, server).ensure(request)
         if self._registered.new:
-            self._report(f"registered account {self._registered.uri}")
+            self._report(
+                f"registered account {self._registered.uri}\n"
+                f"its key has thumbprint {self._registered.key.key.print}"
+            )
         return self._registered
+
+    def adopt(self, server: str, names: Iterable[str]) -> None:
+        """Keep directory and names of a first registration, where the settings name none.
+
+        A real enclave's settings always name both, or it would not have come here.
+        """
+        settings = self.runtime.settings
+        filled: dict[str, settings_module.Value] = {
+            "server": settings.text("server") or server,
+            "domains": settings.list("domains") or tuple(sorted(names)),
+        }
+        self.runtime = replace(
+            self.runtime, settings=settings_module.Settings({**settings, **filled})
+        )
+        self.runtime.save_settings()
+        self.save()
 
     def issuers(self) -> tuple[str, ...]:
         """Return the issuer domain name that CAA records must carry for this CA.
@@ -132,14 +188,11 @@ class Issuance:
 
     def _judge(self, name: str) -> Verdict:
         settings = self.runtime.settings
-        asked = [
-            resolvers.parse_resolver(text, roots=settings.text("resolver_roots") or None)
-            for text in settings.list("resolver")
-        ]
         tolerance = verdict.Tolerance(
             covering_wildcard=settings.switch("allow_covering_wildcard"),
             alias_zones=frozenset(settings.list("allow_alias_zone")),
             unsigned_zone=settings.switch("allow_unsigned_zone"),
+            independent_resolvers=resolvers.independent(self._resolvers),
         )
         subject = verdict.Subject(
             issuer=self.issuers()[0],
@@ -147,7 +200,7 @@ class Issuance:
             methods=(settings.text("challenge"),),
         )
         return verdict.judge_name(
-            name, subject, tolerance, lambda climbed: lookup.climb(climbed, asked)
+            name, subject, tolerance, lambda climbed: lookup.climb(climbed, self._resolvers)
         )
 
     def look(self, names: Iterable[str]) -> tuple[Verdict, ...]:
@@ -158,20 +211,23 @@ class Issuance:
             GateError: Resolvers disagree.
             TransportError: A resolver cannot be asked.
         """
-        self._verdicts = tuple(self._judge(name) for name in sorted(names))
-        return self._verdicts
+        found = self.glance(names)
+        for item in found:
+            if item.failure is not None:
+                raise item.failure
+        return found
 
     def glance(self, names: Iterable[str]) -> tuple[Verdict, ...]:
         """Look as `look` does, for evidence only: a lookup that fails is a finding."""
-        found = []
+        found = {}
         for name in sorted(names):
             try:
-                found.append(self._judge(name))
+                found[name] = self._judge(name)
             except (errors.TransportError, errors.GateError) as error:
                 asked = self.runtime.settings.list("resolver")
-                found.append(verdict.unknown(name, error, asked))
-        self._verdicts = tuple(found)
-        return self._verdicts
+                found[name] = verdict.unknown(name, error, asked)
+        self._verdicts |= found
+        return tuple(found.values())
 
     def _check(self, names: frozenset[str]) -> None:
         """Raise unless CAA is exclusive for every name, at a time the hardware agrees with."""
@@ -203,32 +259,35 @@ class Issuance:
             GateError: It stays closed.
             TransportError: CAA cannot be looked up.
         """
-        wait = settings_module.seconds(self.runtime.settings.text("wait_for_caa"))
-        deadline = monotonic() + wait
+        self.ordered = names
+        deadline = monotonic() + self._wait
         gate = Gate(self._check, monotonic)
         while True:
             try:
                 gate.open(names)
                 break
             except (errors.GateError, errors.TransportError) as error:
+                # The owner needs evidence before the records can be there.
+                self._keep_evidence()
                 left = deadline - monotonic()
                 if left <= 0:
                     raise
                 lines = (str(error), *getattr(error, "records", ()), f"waiting {left:.0f} seconds")
                 self._report("\n".join(lines))
                 sleep(min(POLL, left))
-        self.ordered = names
         self.registered.handle.bind(gate=gate)
-        self.renew_evidence()
+        self._keep_evidence()
 
     def evidence(self, nonce: bytes | None = None) -> bytes:
-        """Make evidence about the account and what was last seen of CAA."""
+        """Make evidence about the account, and CAA of all names as last seen in this run."""
+        names = self.ordered | frozenset(self.runtime.settings.list("domains"))
+        self.glance(names - self._verdicts.keys())
         live = self.runtime.directories.config / "live"
         certificates = list(lineages.certificates(live))
         return evidence_module.make(
             self.runtime,
             self.registered,
-            verdicts=self._verdicts,
+            verdicts=self._verdicts.values(),
             identities=self.issuers(),
             certificates=[certificate for _, certificate in certificates],
             nonce=nonce,
@@ -240,24 +299,26 @@ class Issuance:
         evidence_module.place(self.runtime.evidence_path, made)
         return made
 
+    def _keep_evidence(self) -> None:
+        # A staging account beside the enclave's own must not take the place of its evidence.
+        own = self.registered.ca.url == self.runtime.settings.text("server")
+        if own and not self._trial:
+            self.renew_evidence()
+
     def save(self) -> None:
         """Seal the state."""
-        self.runtime.state.save((self.registered.uri,), self.registered.public_key)
+        accounts = registered_uris(self.runtime.directories.config)
+        self.runtime.state.save(accounts, self.registered.public_key)
 
     def deploy(self, name: str, key: Path, fullchain: Path) -> None:
         """Hand a certificate to the TLS server, if the settings say where.
 
         Raises:
             DeployError: It failed; the old certificate is in place.
-            PolicyError: The place is not in RAM.
         """
-        settings = self.runtime.settings
-        where = settings.text("deploy")
-        if not where:
+        settings, directory = self.runtime.settings, self._deploy_to
+        if directory is None:
             return
-        directory = files.directory(where)
-        if not self.runtime.simulated and not settings.switch("allow_disk"):
-            ram.require([directory])
         files.deploy(
             directory,
             name,
@@ -270,5 +331,13 @@ class Issuance:
 
     def finish(self) -> None:
         """Renew evidence and bundle after certbot has written what it got."""
-        self.renew_evidence()
-        self.save()
+        self._keep_evidence()
+        if not self._trial:
+            self.save()
+
+
+def _readable(settings: settings_module.Settings, name: str) -> str | None:
+    path = settings.text(name)
+    if path and not os.access(path, os.R_OK):
+        raise errors.PolicyError(f"cannot read {name} {path}", code="roots-unreadable")
+    return path or None

@@ -35,7 +35,6 @@ logger = logging.getLogger(__name__)
 
 # certbot has its own option for these.
 _OF_CERTBOT = ("server", "domains", "account")
-_ORDERING = ("certonly", "run", "renew", "reconfigure")
 
 
 def add_options(add: Callable[..., None]) -> None:
@@ -117,8 +116,11 @@ class Configurator(common.Configurator):
         return self.name in (config.authenticator, config.installer, config.configurator)
 
     def _orders(self) -> bool:
+        from certbot_enclave import doors
+
         config = self.config
-        return config.verb in _ORDERING and self.name in (config.authenticator, config.configurator)
+        ours = self.name in (config.authenticator, config.configurator)
+        return ours and config.verb in doors.ORDERING
 
     def prepare(self) -> None:
         """Close the doors, find or make the account, open the gate.
@@ -148,24 +150,20 @@ class Configurator(common.Configurator):
         )
         doors.check_environment(os.environ, runtime.settings)
         doors.check_certbot(config, runtime.settings)
-        roots = runtime.settings.text("ca_roots")
-        if roots:
-            # The one way to give requests other roots; certbot makes its own client with it.
-            os.environ["REQUESTS_CA_BUNDLE"] = roots
         from certbot_enclave.issuance import Issuance
 
-        self._issuance = Issuance(runtime, report=display_util.notify)
+        trial = config.dry_run or config.verb == "reconfigure"
+        self._issuance = Issuance(runtime, report=display_util.notify, trial=trial)
         if not self._orders():
             return
         server, may_register = self._server()
+        runtime.require_server(server)
         names = self._issuance.names(self._requested())
         registered = self._issuance.register(
-            server,
-            agree_tos=bool(config.tos) and may_register,
-            email=config.email,
-            eab_kid=config.eab_kid,
-            eab_hmac_key=config.eab_hmac_key,
+            server, agree_tos=bool(config.tos) and may_register, email=config.email
         )
+        if registered.new:
+            self._issuance.adopt(server, names)
         if server == config.server:
             config.account = registered.certbot_id
         self._issuance.open_gate(names)
@@ -282,6 +280,11 @@ class Configurator(common.Configurator):
             print(f"certbot-enclave: error: {error}", file=sys.stderr)
             if error.hint:
                 print(f"certbot-enclave: hint: {error.hint}", file=sys.stderr)
+            # A run that could not keep what it got has failed, and at exit no exception says so.
+            logging.shutdown()
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(1)
 
 
 interfaces.RenewDeployer.register(Configurator)

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from certbot_enclave import errors
+from certbot_enclave import errors, fields
 from certbot_enclave.attestation import measurements
 
 MAX_POLICY = 256 * 1024  # bytes
@@ -168,7 +168,7 @@ def parse(data: bytes, source: str) -> Policy:
             import tomllib
 
             return _toml(tomllib.loads(text), source)
-        table = json.loads(text)
+        table = json.loads(text, object_pairs_hook=fields.unique)
     except errors.Error:
         raise
     except (ValueError, RecursionError) as error:

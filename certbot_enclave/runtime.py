@@ -7,7 +7,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +51,7 @@ class Runtime:
         attester: Makes attestation documents.
         sealer: Wraps keys.
         state: What survives.
+        clock: Seconds since 1970.
     """
 
     settings: Settings
@@ -58,6 +59,7 @@ class Runtime:
     attester: IAttester
     sealer: ISealer
     state: State
+    clock: Callable[[], float] = time.time
 
     @property
     def simulated(self) -> bool:
@@ -92,7 +94,7 @@ class Runtime:
             raise errors.EnclaveError(
                 f"the attester's own document does not verify: {error}", code="attester-broken"
             ) from error
-        apart = time.time() - seen.timestamp_ms / 1000
+        apart = self.clock() - seen.timestamp_ms / 1000
         if abs(apart) > CLOCK_TOLERANCE:
             raise errors.EnclaveError(
                 f"the system clock is {apart:+.0f} seconds off the hardware's, "
@@ -101,6 +103,22 @@ class Runtime:
                 hint="the host may be lying about time; set the clock from the attester",
             )
         return seen
+
+    def require_server(self, server: str) -> None:
+        """Refuse a directory that the settings of a real enclave do not name.
+
+        certbot's ``--server``, ``--staging`` and ``--dry-run`` are arguments, and not measured.
+
+        Raises:
+            PolicyError: It is another one (``settings-contradicted``).
+        """
+        measured = self.settings.text("server")
+        if not self.simulated and server != measured:
+            raise errors.PolicyError(
+                f"server is {server!r} on the command line, but {measured!r} in {MEASURED_FILE}",
+                code="settings-contradicted",
+                hint="in a real enclave only the measured file decides",
+            )
 
     def save_settings(self) -> None:
         """Keep the effective settings for later commands; there is no secret in them."""
@@ -163,7 +181,11 @@ def _attester(spec: str) -> IAttester:
 
 
 def start(
-    options: Mapping[str, Value], directories: Directories, *, measured: str | None = None
+    options: Mapping[str, Value],
+    directories: Directories,
+    *,
+    measured: str | None = None,
+    clock: Callable[[], float] = time.time,
 ) -> Runtime:
     """Decide the settings and load the components.
 
@@ -171,12 +193,14 @@ def start(
         options: Settings from the command line.
         directories: certbot's directories.
         measured: Path of a settings file other than `MEASURED_FILE`; simulated enclaves only.
+        clock: Seconds since 1970.
 
     Raises:
         PolicyError: Settings contradict each other, or a directory is on disk or read-only.
         EnclaveError: There is no enclave, or it is broken.
         ExtensionError: A component does not fit.
     """
+    ram.forbid_core_dumps()
     table, saved = _measured(measured or MEASURED_FILE), _saved(directories)
     # The file of the image decides alone who attests; the host may have written everything else.
     naming = (
@@ -208,4 +232,4 @@ def start(
     if not attester.simulated and not settings.switch("allow_disk"):
         ram.require([*paths, Path(tempfile.gettempdir())])
     state = State(directories.config, store=store, sealer=sealer, attester=attester)
-    return Runtime(settings, directories, attester, sealer, state)
+    return Runtime(settings, directories, attester, sealer, state, clock)

@@ -10,7 +10,6 @@ were received and nothing needs canonicalising.
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import json
 import re
@@ -94,7 +93,7 @@ def _domain(item: Mapping[str, Any]) -> Domain:
         _verdict(item["verdict"], "domains.verdict"),
         None if since is None else fields.time(since, "domains.since"),
         fields.time(item["checked_at"], "domains.checked_at"),
-        tuple(fields.printable(text, "domains.resolvers") for text in item["resolvers"]),
+        fields.texts(item["resolvers"], "domains.resolvers"),
     )
 
 
@@ -115,21 +114,54 @@ def _account_key(value: Any) -> Mapping[str, str]:
     return {**key, "x": fields.digest(key["x"], "key.x"), "y": fields.digest(key["y"], "key.y")}
 
 
+def _methods(value: Any) -> tuple[str, ...]:
+    methods = fields.sorted_list(value, "validation_methods", fields.label)
+    if not methods:
+        fields.refuse("validation_methods", "at least one method")
+    return methods
+
+
+def _domains(value: Any) -> tuple[Domain, ...]:
+    domains = tuple(_domain(item) for item in fields.tables(value, "domains"))
+    names = [domain.name for domain in domains]
+    if names != sorted(set(names)):
+        fields.refuse("domains", "sorted by name, each once")
+    return domains
+
+
+# Members that this version knows, of the statement itself ("") and of the objects in it.
 _MEMBERS = {
-    "type",
-    "issued_at",
-    "directory",
-    "account",
-    "caa_identities",
-    "validation_methods",
-    "domains",
-    "certificates",
-    "conditions",
-    "sealing",
-    "state",
-    "settings",
-    "software",
+    "": {
+        "type",
+        "issued_at",
+        "directory",
+        "account",
+        "caa_identities",
+        "validation_methods",
+        "domains",
+        "certificates",
+        "conditions",
+        "sealing",
+        "state",
+        "settings",
+        "software",
+    },
+    "account": {"uri", "thumbprint", "key", "external_account_binding"},
+    "domains": {*Domain._fields},
+    "certificates": {*Certificate._fields},
+    "sealing": {"scheme", "key"},
+    "state": {"generation", "restored_from"},
 }
+
+
+def _not_understood(table: Mapping[str, Any]) -> tuple[str, ...]:
+    found = set()
+    for member, known in _MEMBERS.items():
+        part = table[member] if member else table
+        for item in part if isinstance(part, list) else [part]:
+            for name in item.keys() - known:
+                found.add(fields.printable(f"{member}.{name}" if member else name, "member"))
+    return tuple(sorted(found))
 
 
 def parse(text: str) -> Statement:
@@ -169,17 +201,15 @@ def parse(text: str) -> Statement:
                 account["external_account_binding"], "account.external_account_binding"
             ),
             caa_identities=fields.sorted_list(
-                table["caa_identities"], "caa_identities", fields.name
+                table["caa_identities"], "caa_identities", fields.issuer
             ),
-            validation_methods=fields.sorted_list(
-                table["validation_methods"], "validation_methods", fields.word
-            ),
-            domains=tuple(_domain(item) for item in fields.tables(table["domains"], "domains")),
+            validation_methods=_methods(table["validation_methods"]),
+            domains=_domains(table["domains"]),
             certificates=tuple(
                 _certificate(item) for item in fields.tables(table["certificates"], "certificates")
             ),
             conditions=listed("conditions", fields.word),
-            sealing_scheme=fields.word(sealing["scheme"], "sealing.scheme"),
+            sealing_scheme=fields.label(sealing["scheme"], "sealing.scheme"),
             sealing_key=fields.printable(sealing["key"], "sealing.key"),
             generation=fields.count(state["generation"], "state.generation"),
             restored_from=fields.count(state["restored_from"], "state.restored_from"),
@@ -191,15 +221,10 @@ def parse(text: str) -> Statement:
                 fields.word(name, "software"): fields.printable(value, f"software.{name}")
                 for name, value in software.items()
             },
-            not_understood=tuple(
-                sorted(fields.printable(n, "member") for n in table.keys() - _MEMBERS)
-            ),
+            not_understood=_not_understood(table),
         )
-    except (KeyError, TypeError) as error:
-        raise errors.FormatError(
-            f"statement lacks {error}" if isinstance(error, KeyError) else f"statement: {error}",
-            code="statement-format",
-        ) from error
+    except KeyError as error:
+        raise errors.FormatError(f"statement lacks {error}", code="statement-format") from error
 
 
 def _stamp(time: datetime) -> str:
@@ -311,15 +336,12 @@ def parse_evidence(data: bytes) -> Evidence:
         if not isinstance(text, str) or not isinstance(attestation, dict):
             raise TypeError("statement is no text, or attestation no object")
         if attestation["format"] != FORMAT:
-            raise errors.FormatError(
-                f"attestation format is {attestation['format']!r}, expected {FORMAT}",
-                code="evidence-unknown",
-            )
+            raise errors.FormatError(f"attestation format is not {FORMAT}", code="evidence-unknown")
         text.encode()  # a lone surrogate has no bytes that anybody could have hashed
         document = base64.b64decode(attestation["document"], validate=True)
     except errors.FormatError:
         raise
-    except (ValueError, TypeError, KeyError, binascii.Error) as error:
+    except (ValueError, TypeError, KeyError) as error:
         raise errors.FormatError(
             f"this is no evidence v1: {error}",
             code="evidence-format",

@@ -16,8 +16,8 @@
 9   one measurement set of the policy matches; no PCR of 16 or more
     that the set does not name                                         pcr-mismatch, pcr-extra
 10  ``user_data`` binds the statement                                  statement-unbound
-11  ``public_key`` is the statement's account key, and so is the
-    thumbprint                                                         account-key-unbound
+11  ``public_key`` is the statement's account key, a point of P-256,   account-key-unbound,
+    and so is the thumbprint                                           account-key, thumbprint
 12  ``issued_at`` within 5 minutes of the document                     issued-at
 13  directory, account URI and CAA identities belong to one CA that
     the policy or the built-in table knows; staging only when asked    directory-unknown, …
@@ -40,6 +40,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from certbot_enclave import errors
 from certbot_enclave import settings as settings_module
 from certbot_enclave import statement as statement_module
+from certbot_enclave.attestation import chain
 from certbot_enclave.attestation import document as document_module
 from certbot_enclave.attestation.document import Document
 from certbot_enclave.policy import PUBLIC_AUTHORITIES, Policy
@@ -70,7 +71,8 @@ class Verified(NamedTuple):
         document: The attestation document.
         domain: What it says about the expected domain.
         matched: Name of the policy's measurement set that matched.
-        simulated: True if no hardware stands behind it, because the caller named another root.
+        simulated: True if no hardware stands behind it, because the caller named another root
+            than AWS's.
         not_checked: What these checks do not tell.
     """
 
@@ -120,16 +122,20 @@ def _check_measurements(found: Document, policy: Policy) -> str:
         raise errors.MeasurementError(
             "this enclave runs in debug mode: its host reads its memory", code="debug"
         )
+    extra: tuple[str, int] | None = None
     for name, expected in policy.sets.items():  # 9
         if all(found.pcrs.get(index) == digest for index, digest in expected.items()):
-            extra = [index for index in found.pcrs if index >= 16 and index not in expected]
-            if extra:
-                raise errors.MeasurementError(
-                    f"PCR{extra[0]} is {found.pcrs[extra[0]].hex()}, "
-                    f"and measurement set {name} does not say what it must be",
-                    code="pcr-extra",
-                )
-            return name
+            unnamed = [index for index in found.pcrs if index >= 16 and index not in expected]
+            if not unnamed:
+                return name
+            extra = extra or (name, unnamed[0])
+    if extra is not None:
+        name, index = extra
+        raise errors.MeasurementError(
+            f"PCR{index} is {found.pcrs[index].hex()}, "
+            f"and measurement set {name} does not say what it must be",
+            code="pcr-extra",
+        )
     name, expected = next(iter(policy.sets.items()))
     index = next(index for index in expected if found.pcrs.get(index) != expected[index])
     actual = _hex(found.pcrs.get(index))
@@ -274,12 +280,16 @@ def verify(
     Raises:
         FormatError: Not in strict form (check 1).
         VerificationError: One of the other checks failed; its ``code`` says which.
+        ValueError: The policy was not made by `policy.parse`, and a set of it lacks PCR0, 1 or 2.
     """
+    if not policy.sets or not all({0, 1, 2} <= pcrs.keys() for pcrs in policy.sets.values()):
+        raise ValueError("a policy needs measurement sets, each with PCR0, PCR1 and PCR2")
     report = progress or (lambda _line: None)
     taken = statement_module.parse_evidence(evidence)  # 1
     said = statement_module.parse(taken.text)
     found = document_module.authenticate(taken.document, trust_root=trust_root)  # 2, 3, 4
-    root = "the named root" if trust_root is not None else "the AWS Nitro root"
+    simulated = trust_root is not None and not chain.is_aws_root(trust_root)
+    root = "the named root" if simulated else "the AWS Nitro root"
     report(f"document of {found.time:%Y-%m-%dT%H:%M:%SZ} is signed under {root}")
     _check_time(found, policy, nonce, now)
     report("document is fresh" + (" and answers the nonce" if nonce else ""))
@@ -288,7 +298,6 @@ def verify(
     _check_binding(found, taken.text, said)
     report(f"statement and account key {said.thumbprint} are bound to it")
     _check_authority(said, policy)
-    simulated = trust_root is not None
     _check_conditions(said, policy, simulated=simulated)
     report(f"account {said.account_uri}, its sealing and settings are accepted")
     about = _domain(said, domain)

@@ -6,6 +6,17 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.world.fixtures import (  # noqa: F401
+    ca,
+    enclave,
+    http_port,
+    new_ca,
+    owner,
+    pebble,
+    shm,
+    world,
+)
+
 TOP = Path(__file__).parent.parent
 CORPUS = Path(os.environ.get("CERTBOT_ENCLAVE_CORPUS", TOP.parent / "shared" / "vectors"))
 

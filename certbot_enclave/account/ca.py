@@ -76,7 +76,7 @@ def _asking(url: str) -> Iterator[None]:
         raise errors.AccountError(
             f"the ACME server refused: {error.typ}: {error.detail}", code="ca-refused"
         ) from error
-    except (acme_errors.Error, josepy.errors.Error, ValueError) as error:
+    except (acme_errors.Error, josepy.errors.Error, ValueError, TypeError) as error:
         if isinstance(error, errors.Error):
             raise
         raise errors.AccountError(
@@ -150,7 +150,10 @@ class CA:
             response = self._network(key).post(
                 self._jobj["newAccount"], body, new_nonce_url=self._jobj["newNonce"]
             )
-            status = response.json().get("status", "valid")
+            found: Any = response.json()
+            if not isinstance(found, dict):
+                raise TypeError("the account is no JSON object")
+        status = found.get("status", "valid")
         uri: str = response.headers.get("Location", "")
         if not uri.startswith(self.origin + "/"):
             raise errors.AccountError(

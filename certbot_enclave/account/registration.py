@@ -128,18 +128,28 @@ class Registration:
         runtime.state.restore(seen.pcrs, expected_account=expected)
         pending = self._pending()
         account = self._account(pending)
+        if account is None and pending is None:
+            self._require_consent(request, expected)
         ca = CA(self._server)
         if account is not None:
             return self._confirm(account, ca, pending, expected)
-        if pending is None:
-            if expected:
-                raise errors.AccountError(
-                    f"the settings expect account {expected}, but the store holds none",
-                    code="account-lost",
-                    hint="the host withheld or lost the bundle; no new account is made for it",
-                )
-            pending = self._make_pending(request)
-        return self._register(pending, ca, request, expected)
+        return self._register(pending or self._make_pending(request), ca, request, expected)
+
+    def _require_consent(self, request: Request, expected: str) -> None:
+        """Refuse to make the first account where one must exist, or nobody agreed to it."""
+        if expected:
+            raise errors.AccountError(
+                f"the settings expect account {expected}, but the store holds none",
+                code="account-lost",
+                hint="the host withheld or lost the bundle; no new account is made for it",
+            )
+        if not request.agree_tos:
+            raise errors.PolicyError(
+                f"there is no account at {self._server} yet",
+                code="account-missing",
+                hint=f"make it: certbot-enclave register --server {self._server} --agree-tos; "
+                "certbot with --agree-tos makes it too, but never for a trial",
+            )
 
     def _pending(self) -> _Pending | None:
         try:
@@ -158,26 +168,21 @@ class Registration:
                 f"{self._pending_path} is damaged: {error}", code="account-damaged"
             ) from error
 
-    def _make_pending(self, request: Request) -> _Pending:
-        if not request.agree_tos:
-            raise errors.PolicyError(
-                f"there is no account at {self._server} yet",
-                code="account-missing",
-                hint="agree to the CA's terms of service with --agree-tos, and one is made; "
-                "or run `certbot-enclave register` first",
-            )
-        runtime = self._runtime
-        key = account_key.generate(self._server, runtime.sealer)
-        pending = _Pending(key, request.external_account is not None)
-        runtime.own_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    def _write_pending(self, pending: _Pending) -> None:
+        self._runtime.own_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         text = json.dumps(
             {
                 "directory": self._server,
-                "key": key.to_partial_json(),
+                "key": pending.key.to_partial_json(),
                 "external_account": pending.external_account,
             }
         )
         tree.write(self._pending_path, text.encode(), 0o600)
+
+    def _make_pending(self, request: Request) -> _Pending:
+        key = account_key.generate(self._server, self._runtime.sealer)
+        pending = _Pending(key, request.external_account is not None)
+        self._write_pending(pending)
         return pending
 
     def _attach(self, key: EnclaveJWK, ca: CA) -> Attached:
@@ -186,8 +191,16 @@ class Registration:
 
     def _register(self, pending: _Pending, ca: CA, request: Request, expected: str) -> Registered:
         handle = self._attach(pending.key, ca)
+        # What a try that was killed left of certbot's files; they are written anew below.
+        shutil.rmtree(self._account_directory() / _certbot_id(pending.key), ignore_errors=True)
+        if request.external_account is not None and not pending.external_account:
+            # An earlier try had no credentials; what the statement will say must survive too.
+            pending = _Pending(pending.key, external_account=True)
+            self._write_pending(pending)
         # Before the CA hears of this key: whatever happens from here on, it can be found again.
-        self._runtime.state.save((), spki(pending.key.key.public))
+        self._runtime.state.save(
+            registered_uris(self._runtime.directories.config), spki(pending.key.key.public)
+        )
         uri = ca.find_account(pending.key, handle)
         new = uri is None
         if uri is None:
@@ -210,7 +223,6 @@ class Registration:
         account = Account(
             messages.RegistrationResource(body=messages.Registration(), uri=uri), pending.key
         )
-        shutil.rmtree(self._account_directory() / account.id, ignore_errors=True)
         try:
             AccountFileStorage(self._config).save(account, None)  # type: ignore[arg-type]
         except certbot_errors.Error as error:
@@ -220,7 +232,9 @@ class Registration:
         if pending.external_account:
             (self._account_directory() / account.id / "external").touch()
         self._pending_path.unlink()
-        self._runtime.state.save((uri,), spki(pending.key.key.public))
+        self._runtime.state.save(
+            registered_uris(self._runtime.directories.config), spki(pending.key.key.public)
+        )
         return self._registered(account, ca, handle, uri, new=new)
 
     def _confirm(
@@ -286,6 +300,23 @@ class Registration:
                 code="account-ambiguous",
             )
         return accounts[0] if accounts else None
+
+
+def registered_uris(config_dir: Path) -> tuple[str, ...]:
+    """Return the URIs of all accounts below certbot's config directory, at any CA, sorted.
+
+    Raises:
+        AccountError: A file of an account cannot be read (``account-unreadable``).
+    """
+    uris = set()
+    for path in config_dir.glob("accounts/**/regr.json"):
+        try:
+            uris.add(str(json.loads(path.read_bytes())["uri"]))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise errors.AccountError(
+                f"account file {path} cannot be read: {error}", code="account-unreadable"
+            ) from error
+    return tuple(sorted(uris))
 
 
 def _certbot_id(key: EnclaveJWK) -> str:

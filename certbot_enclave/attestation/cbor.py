@@ -20,7 +20,7 @@ _UNSIGNED, _NEGATIVE, _BYTES, _TEXT, _ARRAY, _MAP = range(6)
 _NULL, _INDEFINITE_MAP, _BREAK = 0xF6, 0xBF, 0xFF
 
 
-def _malformed(message: str, code: str = "cbor-malformed") -> NoReturn:
+def _malformed(message: str, code: str) -> NoReturn:
     raise errors.FormatError(f"CBOR: {message}", code=code)
 
 
@@ -46,11 +46,13 @@ class _Reader:
         if info < 24:
             return info
         if info > 27:
-            _malformed(f"indefinite length or reserved form at offset {self._at - 1}")
+            _malformed(
+                f"indefinite length or reserved form at offset {self._at - 1}", "cbor-indefinite"
+            )
         size = 1 << (info - 24)
         value = int.from_bytes(self.take(size), "big")
         if value < (24 if size == 1 else 1 << (4 * size)):
-            _malformed(f"{value} is not in its shortest form")
+            _malformed(f"{value} is not in its shortest form", "cbor-overlong")
         return value
 
     def item(self, depth: int) -> Any:
@@ -72,14 +74,14 @@ class _Reader:
             try:
                 return self.take(value).decode("utf-8")
             except UnicodeDecodeError as error:
-                raise errors.FormatError("CBOR: text is no UTF-8", code="cbor-malformed") from error
+                raise errors.FormatError("CBOR: text is no UTF-8", code="cbor-text") from error
         if major in (_ARRAY, _MAP) and value > MAX_ITEMS:
             _malformed(f"{value} items, at most {MAX_ITEMS} are allowed", "cbor-size")
         if major == _ARRAY:
             return [self.item(depth + 1) for _ in range(value)]
         if major == _MAP:
             return self.pairs(depth, value)
-        _malformed(f"tag, float or simple value {initial:#04x}")
+        _malformed(f"tag, float or simple value {initial:#04x}", "cbor-type")
 
     def pairs(self, depth: int, count: int | None) -> dict[Any, Any]:
         """Read `count` pairs, or with None as many as come before the break."""
@@ -89,7 +91,7 @@ class _Reader:
                 break
             key = self.item(depth + 1)
             if not isinstance(key, (int, str)):
-                _malformed("a map key is neither number nor text")
+                _malformed("a map key is neither number nor text", "cbor-key")
             if key in table:
                 _malformed(f"map key {key!r} occurs twice", "cbor-duplicate")
             table[key] = self.item(depth + 1)

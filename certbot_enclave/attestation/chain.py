@@ -77,10 +77,17 @@ def _verifier(root: x509.Certificate, at: datetime, depth: int) -> xv.ClientVeri
 def _load(ders: Sequence[bytes]) -> list[x509.Certificate]:
     try:
         return [x509.load_der_x509_certificate(der) for der in ders]
-    except ValueError as error:
+    # cryptography warns of a serial number that is not positive; some callers make that an error.
+    except (ValueError, x509.InvalidVersion, Warning) as error:
         raise errors.FormatError(
-            f"a certificate of the document cannot be read: {error}", code="certificate-format"
+            f"a certificate of the document cannot be read: {_plain(error)}",
+            code="certificate-format",
         ) from error
+
+
+def is_aws_root(der: bytes) -> bool:
+    """Tell whether a certificate is the AWS Nitro root G1."""
+    return hashlib.sha256(der).hexdigest() == AWS_ROOT_SHA256
 
 
 def _check_root(first: bytes, trust_root: bytes | None) -> None:
@@ -93,8 +100,8 @@ def _check_root(first: bytes, trust_root: bytes | None) -> None:
                 actual=hashlib.sha256(first).hexdigest(),
             )
         return
-    found = hashlib.sha256(first).hexdigest()
-    if found != AWS_ROOT_SHA256:
+    if not is_aws_root(first):
+        found = hashlib.sha256(first).hexdigest()
         raise errors.ChainError(
             f"the document's root certificate has SHA-256 {found}, "
             f"the AWS Nitro root has {AWS_ROOT_SHA256}",
@@ -102,6 +109,12 @@ def _check_root(first: bytes, trust_root: bytes | None) -> None:
             expected=AWS_ROOT_SHA256,
             actual=found,
         )
+
+
+def _plain(error: Exception) -> str:
+    """Return the reason on one line: it may quote a hostile certificate's subject."""
+    text = " ".join(str(error).split())[:500]
+    return "".join(sign if sign.isprintable() else "?" for sign in text)
 
 
 def _check_algorithms(chain: Sequence[x509.Certificate]) -> None:
@@ -152,8 +165,7 @@ def verify(
         found = verifier.verify(end, issuers[1:]).chain
     except (xv.VerificationError, ValueError) as error:
         raise errors.ChainError(
-            f"certificate chain does not hold at {at:%Y-%m-%dT%H:%M:%SZ}: "
-            f"{' '.join(str(error).split())}",
+            f"certificate chain does not hold at {at:%Y-%m-%dT%H:%M:%SZ}: {_plain(error)}",
             code="chain-invalid",
         ) from error
     if found != [end, *reversed(issuers)]:

@@ -41,6 +41,7 @@ REGION = "simulated-1"
 # Lifetime and pathLen of each issuer below the root, as AWS has them; the leaf lives 3 h and 3 s.
 _ISSUERS = (("regional", 20 * 24, 2), ("zonal", 6 * 24, 1), ("instance", 24, 0))
 _LEAF_LIFE = timedelta(hours=3, seconds=3)
+_REISSUE_AFTER = 2.75 * 3600  # seconds; the hardware too replaces its leaf before it expires
 
 
 def _missing(directory: Path, error: Exception) -> errors.EnclaveError:
@@ -55,7 +56,10 @@ def _missing(directory: Path, error: Exception) -> errors.EnclaveError:
 def _images(directory: Path) -> list[Path]:
     try:
         table = json.loads((directory / "enclave.json").read_text(encoding="utf-8"))
-        return [Path(name) for name in table["images"]]
+        images = [Path(name) for name in table["images"]]
+        if not images:
+            raise ValueError("enclave.json names no image")
+        return images
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _missing(directory, error) from error
 
@@ -209,17 +213,20 @@ class SimulatedAttester:
             self._module_id: str = enclave["module_id"]
             root = x509.load_pem_x509_certificate((directory / "root.pem").read_bytes())
             key = load_pem_private_key((directory / "root.key").read_bytes(), None)
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise _missing(directory, error) from error
         if not isinstance(key, ec.EllipticCurvePrivateKey):
             raise _missing(directory, ValueError("root.key is no EC key"))
         self.trust_root = root.public_bytes(Encoding.DER)
-        self._issue(key, root)
+        self._root, self._root_key = root, key
+        self._issue()
 
-    def _issue(self, key: ec.EllipticCurvePrivateKey, root: x509.Certificate) -> None:
-        start = datetime.fromtimestamp(int(self._clock()) - 1, UTC)
+    def _issue(self) -> None:
+        begin = int(self._clock()) - 1
+        self._reissue_at = begin + _REISSUE_AFTER
+        start = datetime.fromtimestamp(begin, UTC)
         instance = self._module_id.rpartition("-enc")[0]
-        issuer, signer, bundle = ROOT_NAME, key, [root]
+        issuer, signer, bundle = ROOT_NAME, self._root_key, [self._root]
         for role, hours, path_length in _ISSUERS:
             prefix = instance if role == "instance" else secrets.token_hex(8)
             subject = f"{prefix}.{REGION}.{role}.nitro-enclaves"
@@ -251,6 +258,8 @@ class SimulatedAttester:
 
     def attest(self, *, user_data: bytes, public_key: bytes, nonce: bytes | None) -> bytes:
         """See `IAttester.attest`."""
+        if self._clock() >= self._reissue_at:
+            self._issue()
         instance = self._module_id.rpartition("-enc")[0].encode()
         zero = bytes(measurements.SIZE)
         pcrs = {index: self._pcrs.get(index, zero) for index in range(16)}

@@ -9,7 +9,9 @@ somebody else. Where they differ, the liberal one permits:
 input                                        strict              liberal
 ===========================================  ==================  ==============================
 no records, or no issue property             anybody             anybody
+another issuer                               not us              that issuer
 issuer in another case, or with a final dot  another issuer      our issuer, finding
+no ``accounturi``                            every account       anybody there
 ``AccountURI=…``                             unknown, ignored    not a binding: anybody there
 ``accounturl=…``, ``account-uri=…``          unknown, or void    not a binding: anybody there
 ``accounturi`` twice                         void                not a binding: anybody there
@@ -18,11 +20,12 @@ no ``validationmethods``                     every method        finding
 ``validationmethods`` twice, other labels    void, or refused    those methods
 ``ca-tbr-N`` labels, other case              unknown             those methods
 malformed value (trailing ``;``, hyphens…)   void                read as well as it goes
-blanks of any kind around parts              only SP and HTAB    stripped
+other blanks or NUL around parts             part of them        stripped, finding
 issuer empty                                 nobody              nobody
 critical flag on an unknown tag              nobody at all       ignored: a CA may know the tag
 reserved flag bits                           bit 1 is critical   ignored
-tag in another case, blanks around it        same tag            same tag
+tag in another case                          same tag            same tag
+blanks around a tag                          another tag         either, whichever permits more
 ===========================================  ==================  ==============================
 """
 
@@ -162,7 +165,7 @@ def _liberal_binding(
         )
     elif not exact:
         near = [
-            name.decode("latin-1")
+            grammar.escaped(name)
             for name, _ in parameters
             if name.lower().replace(b"-", b"").replace(b"_", b"") in _NEAR_ACCOUNT
         ]
@@ -179,13 +182,43 @@ def _liberal_binding(
     labels = [label.strip() for value in named for label in value.split(b",")]
     if len(named) > 1 or any(label.decode("latin-1") not in methods for label in labels):
         found.append(Finding("foreign-method", text, f"more than {wanted} is allowed", how))
-    if grammar.split_strict(record.value) is None:
+    strictly = grammar.split_strict(record.value)
+    if strictly is None or strictly[0] != grammar.split_liberal(record.value)[0]:
+        # The second: a NUL or an odd blank stands beside the issuer. It ends the text for some.
         found.append(
             Finding(
                 "malformed-value", text, "parsers disagree about this value", "write it canonically"
             )
         )
     return found
+
+
+def _liberal_record(
+    record: Record, issuer: str, account_uri: str, methods: Collection[str]
+) -> list[Finding]:
+    name, parameters = grammar.split_liberal(record.value)
+    if not name:
+        return []
+    if name.lower().rstrip(b".") != issuer.encode():
+        return [
+            Finding(
+                "unbound-issuer",
+                record.text(),
+                f"another CA, {grammar.escaped(name)}, is allowed",
+                "remove this record",
+            )
+        ]
+    found = []
+    if name != issuer.encode():
+        found.append(
+            Finding(
+                "issuer-case",
+                record.text(),
+                "CAs disagree whether this is our issuer's name",
+                f"write {issuer}",
+            )
+        )
+    return found + _liberal_binding(record, parameters, account_uri, methods)
 
 
 def liberal(
@@ -211,32 +244,14 @@ def liberal(
     publish = "publish the records that bind issuance to this account"
     if not records:
         return (Finding("no-caa", None, "without CAA records every CA may issue", publish),)
-    relevant = _relevant(records, wildcard=wildcard, strip=True)
-    if relevant is None:
-        return (Finding("no-issue", None, "these CAA records restrict nobody", publish),)
     found: list[Finding] = []
-    for record in relevant:
-        name, parameters = grammar.split_liberal(record.value)
-        if not name:
+    # A parser that strips blanks from tags sees a property where another sees an unknown tag; each
+    # reading can permit what the other forbids.
+    for strip in (False, True):
+        relevant = _relevant(records, wildcard=wildcard, strip=strip)
+        if relevant is None:
+            found.append(Finding("no-issue", None, "these CAA records restrict nobody", publish))
             continue
-        if name.lower().rstrip(b".") != issuer.encode():
-            found.append(
-                Finding(
-                    "unbound-issuer",
-                    record.text(),
-                    f"another CA, {name.decode('latin-1')}, is allowed",
-                    "remove this record",
-                )
-            )
-            continue
-        if name != issuer.encode():
-            found.append(
-                Finding(
-                    "issuer-case",
-                    record.text(),
-                    "CAs disagree whether this is our issuer's name",
-                    f"write {issuer}",
-                )
-            )
-        found += _liberal_binding(record, parameters, account_uri, methods)
-    return tuple(found)
+        for record in relevant:
+            found += _liberal_record(record, issuer, account_uri, methods)
+    return tuple(dict.fromkeys(found))

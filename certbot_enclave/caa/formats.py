@@ -32,9 +32,14 @@ def records_for(
     )
 
 
+def _owner(name: str) -> str:
+    """Return where the records of a name stand: those of ``*.NAME`` at NAME (RFC 8659 §3)."""
+    return name.removeprefix("*.") + "."
+
+
 def zone(name: str, records: Sequence[Record], ttl: int = TTL) -> tuple[str, ...]:
     """Return zone-file lines. The value is quoted: unquoted, its ``;`` would begin a comment."""
-    return tuple(f"{name}. {ttl} IN CAA {record.text()}" for record in records)
+    return tuple(f"{_owner(name)} {ttl} IN CAA {record.text()}" for record in records)
 
 
 def generic(name: str, records: Sequence[Record], ttl: int = TTL) -> tuple[str, ...]:
@@ -42,5 +47,5 @@ def generic(name: str, records: Sequence[Record], ttl: int = TTL) -> tuple[str, 
     lines = []
     for record in records:
         rdata = bytes([record.flags, len(record.tag)]) + record.tag + record.value
-        lines.append(f"{name}. {ttl} IN TYPE257 \\# {len(rdata)} {rdata.hex()}")
+        lines.append(f"{_owner(name)} {ttl} IN TYPE257 \\# {len(rdata)} {rdata.hex()}")
     return tuple(lines)

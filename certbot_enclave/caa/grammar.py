@@ -10,6 +10,11 @@ from dataclasses import dataclass
 from certbot_enclave import errors
 
 _BLANK = b" \t"
+# Whatever some language's "strip" takes for white space; the last two are Latin-1, not UTF-8.
+_BLANKS = (
+    "\0\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006"
+    "\u2007\u2008\u2009\u200a\u200b\u2028\u2029\u202f\u205f\u3000\ufeff\udc85\udca0"
+)
 _STRICT_TAG = re.compile(rb"[0-9A-Za-z]*")
 _STRICT_VALUE = re.compile(rb"[\x21-\x3a\x3c-\x7e]*")
 _ISSUER = re.compile(r"([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -35,10 +40,15 @@ class Record:
 
     def text(self) -> str:
         """Return the presentation form, quoted and escaped (RFC 8659 §4.1.1)."""
-        return f'{self.flags} {_escaped(self.tag)} "{_escaped(self.value)}"'
+        # Outside quotes a blank would end the tag, and ``;`` would begin a comment.
+        tag = "".join(
+            chr(byte) if bytes([byte]).isalnum() else f"\\{byte:03d}" for byte in self.tag
+        )
+        return f'{self.flags} {tag or chr(34) * 2} "{escaped(self.value)}"'
 
 
-def _escaped(data: bytes) -> str:
+def escaped(data: bytes) -> str:
+    """Return bytes as printable ASCII, the rest in DNS's decimal escapes; fit for quotes."""
     parts = []
     for byte in data:
         if byte in b'"\\':
@@ -73,12 +83,12 @@ def split_strict(value: bytes) -> tuple[bytes, Parameters] | None:
 
 def split_liberal(value: bytes) -> tuple[bytes, Parameters]:
     """Read an issue value as the most lenient parser could: it never fails."""
-    # latin-1 keeps every byte; str.strip() also drops no-break and other Unicode blanks.
     first, *rest = value.split(b";")
 
     def cleaned(part: bytes) -> bytes:
-        text = part.decode("utf-8", "surrogateescape").strip().strip("\x00")
-        return text.encode("utf-8", "surrogateescape").strip(b"\xa0\x00 \t\r\n\x0b\x0c")
+        # surrogateescape keeps every byte that is no UTF-8.
+        text = part.decode("utf-8", "surrogateescape").strip(_BLANKS)
+        return text.encode("utf-8", "surrogateescape")
 
     parameters = []
     for part in rest:

@@ -24,7 +24,7 @@ class Answer:
         resolver: Who answered.
         records: The CAA records; empty for an authenticated or plain "there are none".
         authenticated: The resolver says that DNSSEC holds, for a denial too.
-        alias: Where CNAME or DNAME led, or None.
+        aliases: Every name that CNAME or DNAME led to, in order.
         failure: Why there is no usable answer, or None.
     """
 
@@ -32,7 +32,7 @@ class Answer:
     resolver: str
     records: tuple[Record, ...] = ()
     authenticated: bool = False
-    alias: str | None = None
+    aliases: tuple[str, ...] = ()
     failure: str | None = None
 
 
@@ -43,7 +43,7 @@ class Step:
     name: str
     records: tuple[Record, ...]
     authenticated: bool
-    alias: str | None
+    aliases: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class Climbing:
                 )
         first = answers[0]
         for answer in answers[1:]:
-            if (set(answer.records), answer.alias) != (set(first.records), first.alias):
+            if (set(answer.records), answer.aliases) != (set(first.records), first.aliases):
                 raise errors.GateError(
                     f"{first.resolver} and {answer.resolver} disagree about {answer.name}",
                     code="servers-disagree",
@@ -129,7 +129,7 @@ class Climbing:
             first.name,
             tuple(sorted(first.records)),
             all(answer.authenticated for answer in answers),
-            first.alias,
+            first.aliases,
         )
         self._steps.append(step)
         # The parent of the name itself, never of an alias's target (RFC 8659 §3).

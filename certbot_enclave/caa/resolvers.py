@@ -11,22 +11,26 @@ from __future__ import annotations
 import ipaddress
 import re
 import ssl
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from certbot_enclave import errors
+from certbot_enclave.caa import grammar
 from certbot_enclave.caa.grammar import Record
 from certbot_enclave.caa.lookup import Answer
 
 if TYPE_CHECKING:
     from dns.message import Message
+    from dns.name import Name
 
 TIMEOUT = 5.0  # seconds for one try
 TRIES = 2
 PAYLOAD = 1232  # bytes of EDNS payload (DNS flag day 2020)
 _FORM = re.compile(
     r"(?P<tls>tls://)?(?:\[(?P<six>[0-9a-fA-F:.]+)\]|(?P<four>[0-9.]+))(?::(?P<port>[0-9]{1,5}))?"
-    r"(?:#(?P<name>[A-Za-z0-9.-]+))?"
+    r"(?:#(?P<name>[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
+    r"(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*))?"
 )
 
 
@@ -57,17 +61,19 @@ class DnsResolver:
         failure = "no try was made"
         for _ in range(TRIES):
             try:
-                return _read(name, self.label, self._exchange(name))
+                return read(name, self.label, self._exchange(name))
             except dns.exception.Timeout:
                 failure = f"no answer within {self.timeout:g} seconds"
             except ssl.SSLError as error:
-                failure = f"TLS: {error.reason or error}"
+                why = getattr(error, "verify_message", None) or error.reason or error
+                failure = f"TLS: {why}"
             except OSError as error:
                 failure = f"{error.strerror or error}"
-            except (dns.exception.DNSException, EOFError) as error:
-                return Answer(
-                    name, self.label, failure=f"malformed answer: {type(error).__name__} {error}"
-                )
+            except EOFError:
+                failure = "the connection ended before the answer"
+            except (dns.exception.DNSException, errors.FormatError) as error:
+                failure = _malformed(error)
+                break
         return Answer(name, self.label, failure=failure)
 
     def _exchange(self, name: str) -> Message:
@@ -101,35 +107,74 @@ class DnsResolver:
         )
 
 
+def _malformed(error: Exception) -> str:
+    # The text may quote what came, so nothing in it may reach a terminal raw.
+    text = str(error).encode("utf-8", "backslashreplace")
+    return f"malformed answer: {grammar.escaped(text)}"
+
+
 def _extended_error(answer: Message) -> str:
     import dns.edns
 
     texts = [
-        f"EDE {int(option.code)} {option.text or ''}".rstrip()
+        grammar.escaped(option.to_text().encode("utf-8", "backslashreplace"))
         for option in answer.options
         if isinstance(option, dns.edns.EDEOption)
     ]
     return f" ({'; '.join(texts)})" if texts else ""
 
 
-def _alias(name: str, answer: Message) -> str | None:
-    """Follow CNAME in the answer from the question; return where it ends, if anywhere else."""
-    import dns.name
+def _chain(start: Name, answer: Message) -> list[Name]:
+    """Follow CNAME from the question; return every name on the way, the question first.
+
+    A resolver sends the CNAME that a DNAME means along with it (RFC 6672 §3.1). What stands in
+    the answer beside that one chain is nobody's: it could hide an alias, or be a record of another
+    name.
+
+    Raises:
+        FormatError: The answer section is more or less than one chain and its end.
+    """
+    import dns.rdataclass
     import dns.rdatatype
 
-    links = {
-        rrset.name: rrset[0].target
-        for rrset in answer.answer
-        if rrset.rdtype == dns.rdatatype.CNAME
-    }
-    start = at = dns.name.from_text(name + ".")
-    for _ in links:
-        at = links.get(at, at)
-    return None if at == start else at.to_text(omit_final_dot=True).lower()
+    sets = answer.answer
+    if any(rrset.rdclass != dns.rdataclass.IN for rrset in sets):
+        raise errors.FormatError("records of another class", code="answer-class")
+    links = {rrset.name: rrset[0].target for rrset in sets if rrset.rdtype == dns.rdatatype.CNAME}
+    chain = [start]
+    while chain[-1] in links:
+        chain.append(links.pop(chain[-1]))
+    if links or len(set(chain)) < len(chain):
+        raise errors.FormatError(
+            "aliases that form no chain from the question", code="answer-chain"
+        )
+    for rrset in sets:
+        if rrset.rdtype == dns.rdatatype.CAA and rrset.name != chain[-1]:
+            raise errors.FormatError(
+                "CAA records of a name that was not asked about", code="answer-owner"
+            )
+        if rrset.rdtype == dns.rdatatype.DNAME:
+            below = [name != rrset.name and name.is_subdomain(rrset.name) for name in chain]
+            if below[-1] or not any(below):
+                raise errors.FormatError(
+                    "a DNAME without the CNAME that it means", code="answer-dname"
+                )
+    return chain
 
 
-def _read(name: str, label: str, answer: Message) -> Answer:
+def read(name: str, label: str, answer: Message) -> Answer:
+    """Read a response that matches the question.
+
+    Args:
+        name: The name asked about.
+        label: Who answered.
+        answer: What came.
+
+    Raises:
+        FormatError: The answer contradicts itself.
+    """
     import dns.flags
+    import dns.name
     import dns.rcode
     import dns.rdatatype
 
@@ -140,18 +185,24 @@ def _read(name: str, label: str, answer: Message) -> Answer:
         return Answer(name, label, failure="truncated answer")
     if rcode != dns.rcode.NOERROR and not absent:
         return Answer(name, label, failure=dns.rcode.to_text(rcode) + _extended_error(answer))
+    if not answer.flags & dns.flags.RA:
+        # A referral has no records either, and means nothing.
+        return Answer(name, label, failure="it is no resolver: recursion is not available")
+    chain = _chain(dns.name.from_text(name + "."), answer)
     records = {
         Record(item.flags, item.tag, item.value)
         for rrset in answer.answer
         if rrset.rdtype == dns.rdatatype.CAA
         for item in rrset
     }
+    if records and absent:
+        raise errors.FormatError("records of a name that does not exist", code="answer-nxdomain")
     return Answer(
         name,
         label,
         tuple(sorted(records)),
         authenticated=bool(answer.flags & dns.flags.AD),
-        alias=_alias(name, answer),
+        aliases=tuple(link.to_text(omit_final_dot=True).lower() for link in chain[1:]),
     )
 
 
@@ -187,4 +238,43 @@ def parse_resolver(text: str, *, roots: str | None = None, timeout: float = TIME
             code="resolver-plain",
             hint=f"use DNS over TLS: tls://{text}#NAME",
         )
-    return DnsResolver(text, str(address), port, match["name"], roots, timeout)
+    name = match["name"].lower() if match["name"] else None
+    return DnsResolver(text, str(address), port, name, roots, timeout)
+
+
+def parse_resolvers(
+    texts: Iterable[str], *, roots: str | None = None, timeout: float = TIMEOUT
+) -> tuple[DnsResolver, ...]:
+    """Read how the resolvers that must agree are named.
+
+    Args:
+        texts: Each as `parse_resolver` takes it.
+        roots: PEM file of roots for TLS in place of the system's.
+        timeout: Seconds for one try.
+
+    Raises:
+        PolicyError: As `parse_resolver`; none is named (``resolver-missing``); one is named twice,
+            in whatever words (``resolver-twice``): its answers always agree with themselves.
+    """
+    found: dict[tuple[str, int], DnsResolver] = {}
+    for text in texts:
+        resolver = parse_resolver(text, roots=roots, timeout=timeout)
+        place = (resolver.address, resolver.port)
+        if place in found:
+            raise errors.PolicyError(
+                f"{found[place].label} and {text} are the same resolver", code="resolver-twice"
+            )
+        found[place] = resolver
+    if not found:
+        raise errors.PolicyError("no resolver is named", code="resolver-missing")
+    return tuple(found.values())
+
+
+def independent(resolvers: Iterable[DnsResolver]) -> int:
+    """Count the resolvers for which the host cannot speak at once: the distinct TLS names.
+
+    A plain resolver on loopback counts for nothing: without DNSSEC it repeats what the host's
+    network tells it.
+    """
+    names = (resolver.tls_name for resolver in resolvers)
+    return len({name.lower().rstrip(".") for name in names if name})

@@ -11,26 +11,31 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from certbot_enclave import errors
 from certbot_enclave.caa import evaluate
 from certbot_enclave.caa.evaluate import Finding
+from certbot_enclave.caa.grammar import Record
 from certbot_enclave.caa.lookup import Climb
 
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 # Registries that sell names below their own second level (publicsuffix.org, the largest ones). The
 # whole list is not worth its size here: a CA refuses the rest, and a wildcard below a suffix that
-# is missing here is reported as open, which is the safe side.
+# is missing here is reported as open, which is the safe side. Of its ICANN section only: a CA may
+# issue ``*.github.io`` to whoever holds that name (Baseline Requirements 3.2.2.6).
 PUBLIC_SUFFIXES = frozenset(
     "ac.uk co.uk gov.uk org.uk com.au net.au org.au co.nz co.jp ne.jp or.jp com.br com.cn com.mx "
-    "com.tr com.tw co.in co.kr co.za com.sg com.hk github.io".split()
+    "com.tr com.tw co.in co.kr co.za com.sg com.hk".split()
 )
+
+
+_PUBLISH = "publish the records that bind issuance to this account"
 
 
 @dataclass(frozen=True)
 class Subject:
-    """Who may issue: our account, at this issuer, by these methods."""
+    """Who may issue: our account, at this issuer, by these methods; at least one."""
 
     issuer: str
     account_uri: str
@@ -39,11 +44,20 @@ class Subject:
 
 @dataclass(frozen=True)
 class Tolerance:
-    """What the owner accepts by name; each acceptance that is used becomes a condition."""
+    """What the owner accepts by name; each acceptance that is used becomes a condition.
+
+    Attributes:
+        covering_wildcard: That somebody else could get the wildcard that covers the name.
+        alias_zones: Zones that an alias may lead into.
+        unsigned_zone: Answers without DNSSEC, when independent resolvers agree.
+        independent_resolvers: How many of those asked the host cannot speak for at once:
+            `resolvers.independent`. An unsigned zone needs two.
+    """
 
     covering_wildcard: bool = False
     alias_zones: frozenset[str] = field(default_factory=frozenset)
     unsigned_zone: bool = False
+    independent_resolvers: int = 0
 
 
 @dataclass(frozen=True)
@@ -57,6 +71,7 @@ class Verdict:
         conditions: What was accepted by name and weakens the claim.
         resolvers: Who was asked.
         found_at: Where the records stand, or None if there are none.
+        failure: Why nothing could be told, or None.
     """
 
     name: str
@@ -65,6 +80,7 @@ class Verdict:
     conditions: tuple[str, ...]
     resolvers: tuple[str, ...]
     found_at: str | None
+    failure: errors.Error | None = None
 
     @property
     def opens_gate(self) -> bool:
@@ -88,7 +104,12 @@ def check_name(name: str) -> str:
     found = name.lower().removesuffix(".")
     labels = found.removeprefix("*.").split(".")
     reason = None
-    if len(found) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
+    # Some signs outside ASCII have a lower case inside it: the Kelvin sign becomes k.
+    if (
+        not name.isascii()
+        or len(found) > 253
+        or not all(_LABEL.fullmatch(label) for label in labels)
+    ):
         reason = "is no host name in A-labels"
     elif labels[-1].isdigit():
         reason = "is an IP address, which CAA cannot bind"
@@ -105,31 +126,36 @@ def check_name(name: str) -> str:
     return found
 
 
-def _alias(target: str, zones: frozenset[str]) -> str | None:
-    """Return the accepted zone that an alias leads into, or None."""
-    return next((zone for zone in zones if target == zone or target.endswith("." + zone)), None)
+def _accepted(target: str, zones: frozenset[str]) -> str | None:
+    """Return the innermost accepted zone that holds the target of an alias, or None."""
+    inside = [
+        zone
+        for zone in (zone.lower().strip(".") for zone in zones)
+        if zone and (target == zone or target.endswith("." + zone))
+    ]
+    return max(inside, key=len, default=None)
 
 
 def _judge_aliases(
     climbs: list[Climb], tolerance: Tolerance, conditions: set[str]
 ) -> list[Finding]:
     findings = []
+    # Whoever holds any zone on the way can lead elsewhere tomorrow, so the end alone says nothing.
     for step in (step for climb in climbs for step in climb.steps):
-        if step.alias is None:
-            continue
-        zone = _alias(step.alias, tolerance.alias_zones)
-        if zone is not None:
-            conditions.add(f"alias-zone:{zone}")
-            continue
-        findings.append(
-            Finding(
-                "alias-target-controls-policy",
-                None,
-                f"{step.name} is an alias of {step.alias}; whoever holds that zone decides",
-                f"replace the alias, or accept its zone with --enclave-allow-alias-zone "
-                f"{step.alias.partition('.')[2]}",
+        for target in step.aliases:
+            zone = _accepted(target, tolerance.alias_zones)
+            if zone is not None:
+                conditions.add(f"alias-zone:{zone}")
+                continue
+            findings.append(
+                Finding(
+                    "alias-target-controls-policy",
+                    None,
+                    f"{step.name} is an alias of {target}; whoever holds that zone decides",
+                    f"replace the alias, or accept its target with --enclave-allow-alias-zone "
+                    f"{target}",
+                )
             )
-        )
     return findings
 
 
@@ -139,13 +165,12 @@ def _judge_signing(
     unsigned = [step.name for climb in climbs for step in climb.steps if not step.authenticated]
     if not unsigned:
         return []
-    several = len(climbs[0].resolvers) >= 2
-    if tolerance.unsigned_zone and several:
+    if tolerance.unsigned_zone and tolerance.independent_resolvers >= 2:
         conditions.add("zone-unsigned")
         return []
     why = f"answers about {unsigned[0]} are not authenticated by DNSSEC"
     if tolerance.unsigned_zone:
-        why += "; an unsigned zone needs two independent resolvers that agree"
+        why += "; an unsigned zone needs two DNS over TLS resolvers with different names"
     return [
         Finding(
             "insecure-zone",
@@ -154,6 +179,21 @@ def _judge_signing(
             "sign the zone and have its DS record published by the parent",
         )
     ]
+
+
+def _judge_covering(parent: str, name: str, covering: Climb, opening: Finding) -> Finding:
+    """Find the covering wildcard open; the fix is the whole record set that the parent needs."""
+    # A set at the parent ends the climb there, so what it inherited is copied. Any issuewild goes:
+    # beside one that permits, one that forbids says nothing.
+    kept = [record for record in covering.records if record.tag.strip().lower() != b"issuewild"]
+    wanted = [*kept, Record(0, b"issuewild", b";")]
+    return Finding(
+        "covering-wildcard-open",
+        opening.record,
+        f"*.{parent} covers {name}: {opening.why}",
+        f"have these CAA records and no others at {parent}: "
+        + "; ".join(record.text() for record in wanted),
+    )
 
 
 def judge_name(
@@ -171,6 +211,8 @@ def judge_name(
         GateError: Resolvers disagree.
         TransportError: A lookup failed; that is never permission.
     """
+    if not subject.methods:
+        raise ValueError("at least one validation method is needed")
     wildcard, base = name.startswith("*."), name.removeprefix("*.")
     own = climb(base)
     climbs = [own]
@@ -184,7 +226,13 @@ def judge_name(
             wildcard=reading,
         )
 
-    findings = list(others(own, reading=False) + others(own, reading=True))
+    findings = [*others(own, reading=False), *others(own, reading=True)]
+    if own.found_at not in (None, base):
+        # Changing an inherited record would change it for other names too.
+        findings = [
+            replace(finding, fix=f"{_PUBLISH} at {base}: they go before those of {own.found_at}")
+            for finding in findings
+        ]
     for method in subject.methods:
         decision = evaluate.strict(
             own.records,
@@ -199,7 +247,7 @@ def judge_name(
                     "not-allowed",
                     None,
                     f"the CA would refuse our own account: {decision.reason}",
-                    "publish the records that bind issuance to this account",
+                    f"{_PUBLISH}, and no others",
                 )
             )
     conditions: set[str] = set()
@@ -211,16 +259,7 @@ def judge_name(
         if open_above and tolerance.covering_wildcard:
             conditions.add("covering-wildcard-open")
         elif open_above:
-            copied = "; ".join(record.text() for record in covering.records)
-            findings.append(
-                Finding(
-                    "covering-wildcard-open",
-                    open_above[0].record,
-                    f"*.{parent} covers {base}: {open_above[0].why}",
-                    f'publish at {parent}: CAA 0 issuewild ";"'
-                    + (f", together with what it inherits: {copied}" if copied else ""),
-                )
-            )
+            findings.append(_judge_covering(parent, base, covering, open_above[0]))
     findings += _judge_aliases(climbs, tolerance, conditions)
     findings += _judge_signing(climbs, tolerance, conditions)
     if findings:
@@ -240,4 +279,4 @@ def judge_name(
 def unknown(name: str, error: errors.Error, resolvers: tuple[str, ...]) -> Verdict:
     """Return the verdict when a lookup failed: open, since nothing is known."""
     finding = Finding("lookup-failed", None, str(error), error.hint or "try again")
-    return Verdict(name, "open", (finding,), (), resolvers, None)
+    return Verdict(name, "open", (finding,), (), resolvers, None, error)

@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from certbot_enclave import errors
 from certbot_enclave import settings as settings_module
 
 if TYPE_CHECKING:
@@ -71,10 +70,4 @@ def start(args: argparse.Namespace) -> Issuance:
     )
     started = runtime.start(_options(args), directories, measured=args.settings)
     doors.check_environment(os.environ, started.settings)
-    roots = started.settings.text("ca_roots")
-    if roots:
-        if not os.access(roots, os.R_OK):
-            raise errors.PolicyError(f"cannot read ca_roots {roots}", code="ca-roots-unreadable")
-        # requests, below acme, takes other roots from here only.
-        os.environ["REQUESTS_CA_BUNDLE"] = roots
     return Issuance(started, report=progress)

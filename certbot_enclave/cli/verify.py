@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from certbot_enclave import errors, policy, statement, verification
+from certbot_enclave import errors, fields, policy, statement, verification
 
 if TYPE_CHECKING:
     from certbot_enclave.verification import Verified
@@ -59,7 +59,7 @@ def _root(path: str | None) -> bytes | None:
         x509.load_pem_x509_certificate(pem)
         body = pem.split(b"-----BEGIN CERTIFICATE-----")[1].split(b"-----END CERTIFICATE-----")[0]
         return binascii.a2b_base64(body)
-    except (ValueError, IndexError) as error:
+    except (ValueError, IndexError, x509.InvalidVersion, Warning) as error:
         raise errors.PolicyError(f"{path} is no PEM certificate", code="trust-root") from error
 
 
@@ -75,6 +75,28 @@ def _nonce(text: str | None) -> bytes | None:
             f"--nonce has {len(nonce)} bytes, expected 16 to 64", code="nonce-invalid"
         )
     return nonce
+
+
+def _domain(text: str) -> str:
+    try:
+        return fields.name(text.lower().removesuffix("."), "--domain")
+    except errors.FormatError as error:
+        raise errors.PolicyError(
+            str(error),
+            code="domain-invalid",
+            hint="a name with other letters is written in its form xn--…",
+        ) from error
+
+
+def _failed(error: errors.Error) -> dict[str, Any]:
+    return {
+        "verified": False,
+        "code": error.code,
+        "error": str(error),
+        "hint": error.hint,
+        "expected": getattr(error, "expected", None),
+        "actual": getattr(error, "actual", None),
+    }
 
 
 def _records(name: str, verified: Verified) -> list[str]:
@@ -140,17 +162,23 @@ def run(args: argparse.Namespace) -> int:
     """Verify, and print what was proved and what was not checked."""
     demanded = policy.parse(_read(args.policy, policy.MAX_POLICY), args.policy)
     root, nonce = _root(args.trust_root), _nonce(args.nonce)
-    name = args.domain.lower().removesuffix(".")
+    name = _domain(args.domain)
+    evidence = _read(args.evidence, statement.MAX_EVIDENCE)
     proved: list[str] = []
-    verified = verification.verify(
-        _read(args.evidence, statement.MAX_EVIDENCE),
-        demanded,
-        domain=name,
-        nonce=nonce,
-        now=datetime.now(UTC),
-        trust_root=root,
-        progress=proved.append,
-    )
+    try:
+        verified = verification.verify(
+            evidence,
+            demanded,
+            domain=name,
+            nonce=nonce,
+            now=datetime.now(UTC),
+            trust_root=root,
+            progress=proved.append,
+        )
+    except errors.Error as error:
+        if args.json:
+            print(json.dumps(_failed(error), indent=2, sort_keys=True))
+        raise
     table = _table(verified, proved, _records(name, verified) if args.caa else [])
     if args.json:
         print(json.dumps(table, indent=2, sort_keys=True))

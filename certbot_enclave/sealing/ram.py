@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -72,3 +73,25 @@ def require_writable(paths: Iterable[Path]) -> None:
             raise errors.PolicyError(
                 f"{path} cannot be written", code="directory-unwritable", hint="run as its owner"
             )
+
+
+_PR_SET_DUMPABLE = 4  # prctl(2)
+
+
+def forbid_core_dumps() -> None:
+    """Switch core dumps of this process off (DESIGN.md §6.5).
+
+    The limit alone is not enough: a ``core_pattern`` that pipes to a program ignores it (core(5)).
+
+    Raises:
+        EnclaveError: The kernel refused (``core-dumps``).
+    """
+    try:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        failed = ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0) != 0
+    except (OSError, ValueError) as error:
+        raise errors.EnclaveError(
+            f"core dumps cannot be switched off: {error}", code="core-dumps"
+        ) from error
+    if failed:
+        raise errors.EnclaveError("core dumps cannot be switched off", code="core-dumps")

@@ -14,6 +14,13 @@ def _config(tmp_path, **values):
     plain = {name: None for name in doors.HOOKS}
     plain |= {
         "config_dir": str(tmp_path),
+        "live_dir": str(tmp_path / "live"),
+        "verb": "certonly",
+        "authenticator": "enclave",
+        "configurator": None,
+        "eab_hmac_key": None,
+        "key_path": None,
+        "cert_path": None,
         "csr": None,
         "no_verify_ssl": False,
         "directory_hooks": True,
@@ -26,7 +33,7 @@ def _config(tmp_path, **values):
     "name",
     [
         *doors.TRUST_STORES,
-        "CERTBOT_PLUGIN_PATH",
+        *doors.CODE_VARIABLES,
         "PYTHONPATH",
         "PYTHONSTARTUP",
         "PYTHON_PRESITE",
@@ -81,6 +88,11 @@ def test_hook_directories_are_closed(tmp_path, kind):
     [
         ({"no_verify_ssl": True}, "door-no-verify-ssl"),
         ({"csr": ("f", b"")}, "door-csr"),
+        ({"eab_hmac_key": "c2VjcmV0"}, "door-eab"),
+        ({"authenticator": "standalone"}, "door-authenticator"),
+        ({"authenticator": None, "verb": "run"}, "door-authenticator"),
+        ({"verb": "install", "key_path": "/outside.pem"}, "door-install"),
+        ({"verb": "install", "cert_path": "/outside.pem"}, "door-install"),
         ({"argument_sources": {"email": ArgumentSource.CONFIG_FILE}}, "door-ini"),
         ({"argument_sources": {"email": ArgumentSource.ENV_VAR}}, "door-ini"),
     ],
@@ -93,3 +105,18 @@ def test_options_are_closed(tmp_path, values, code):
 
 def test_ordinary_command_passes(tmp_path):
     assert doors.check_certbot(_config(tmp_path), Settings({})) is None
+
+
+def test_what_certbot_holds_may_be_installed(tmp_path):
+    inside = str(tmp_path / "live" / "example.test" / "privkey.pem")
+    values = {"verb": "install", "authenticator": None, "key_path": inside, "cert_path": inside}
+    assert doors.check_certbot(_config(tmp_path, **values), Settings({})) is None
+    outside = str(tmp_path / "live" / ".." / "privkey.pem")
+    with pytest.raises(errors.PolicyError) as caught:
+        doors.check_certbot(_config(tmp_path, **{**values, "key_path": outside}), Settings({}))
+    assert caught.value.code == "door-install"
+
+
+def test_configurator_stands_for_authenticator(tmp_path):
+    config = _config(tmp_path, authenticator=None, configurator="enclave")
+    assert doors.check_certbot(config, Settings({})) is None

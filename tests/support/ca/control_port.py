@@ -42,6 +42,12 @@ class Calls:
                 for account in self._ca.state.accounts.values()
             ]
 
+    def deactivate(self, uri: str) -> None:
+        """Deactivate an account, as a CA does to one that breaks its terms."""
+        with self._ca.state.lock:
+            (account,) = (a for a in self._ca.state.accounts.values() if a.uri == uri)
+            account.status = "deactivated"
+
     def certificates(self) -> list[dict[str, Any]]:
         """Issued certificates in the order of their making."""
         with self._ca.state.lock:

@@ -153,6 +153,10 @@ class TestCA:
         """Accounts: uri, thumbprint, status, contact, bound."""
         return list(self._call("accounts"))
 
+    def deactivate(self, uri: str) -> None:
+        """Deactivate an account, as a CA does to one that breaks its terms."""
+        self._call("deactivate", uri=uri)
+
     def certificates(self) -> list[dict[str, Any]]:
         """Issued certificates: account, names, serial (hex), pem, revoked."""
         return list(self._call("certificates"))

@@ -14,6 +14,9 @@ import dns.flags
 import dns.message
 import dns.query
 import dns.rcode
+import dns.rdata
+import dns.rdataclass
+import dns.rdatatype
 import dns.tsigkeyring
 import dns.update
 import trustme
@@ -97,16 +100,16 @@ class Unbound:
 
     Attributes:
         port: Of UDP and TCP.
-        tls_port: Of DNS over TLS; the certificate is for `RESOLVER_NAME`.
+        tls_port: Of DNS over TLS.
+        name: What the certificate is for.
     """
 
-    def __init__(self, state: Path, world: DnsWorld, *, validating: bool) -> None:
+    def __init__(self, state: Path, world: DnsWorld, *, validating: bool, name: str) -> None:
         state.mkdir()
+        self.name = name
         self.port, self.tls_port = free_port(), free_port()
         pem = state / "tls.pem"
-        world.authority.issue_cert(RESOLVER_NAME).private_key_and_cert_chain_pem.write_to_path(
-            str(pem)
-        )
+        world.authority.issue_cert(name).private_key_and_cert_chain_pem.write_to_path(str(pem))
         text = _UNBOUND.format(
             port=self.port,
             tls_port=self.tls_port,
@@ -133,7 +136,7 @@ class Unbound:
     @property
     def tls_address(self) -> str:
         """``tls://127.0.0.1:PORT#NAME``."""
-        return f"tls://127.0.0.1:{self.tls_port}#{RESOLVER_NAME}"
+        return f"tls://127.0.0.1:{self.tls_port}#{self.name}"
 
     def stop(self) -> None:
         """Stop it."""
@@ -210,10 +213,16 @@ class DnsWorld:
         self._stack.callback(knot.stop)
         self.resolver = self.start_resolver()
 
-    def start_resolver(self, *, validating: bool = True) -> Unbound:
-        """Start another resolver; one that does not validate never sets the AD bit."""
+    def start_resolver(self, *, validating: bool = True, name: str = RESOLVER_NAME) -> Unbound:
+        """Start another resolver.
+
+        Args:
+            validating: One that does not validate never sets the AD bit.
+            name: What its certificate proves.
+        """
         self._resolvers += 1
-        resolver = Unbound(self.state / f"unbound-{self._resolvers}", self, validating=validating)
+        state = self.state / f"unbound-{self._resolvers}"
+        resolver = Unbound(state, self, validating=validating, name=name)
         self._stack.callback(resolver.stop)
         return resolver
 
@@ -263,18 +272,30 @@ class DnsWorld:
             return False
         return True
 
-    def update(self, name: str, kind: str, *texts: str, ttl: int = 1) -> None:
-        """Replace the records of one type at a name, by RFC 2136 with TSIG; no text deletes."""
+    def update(self, name: str, kind: str, *contents: str | bytes, ttl: int = 1) -> None:
+        """Replace the records of one type at a name, by RFC 2136 with TSIG; none deletes.
+
+        Args:
+            name: Below one of the zones.
+            kind: Record type.
+            contents: Presentation text, or RDATA as bytes, which may be malformed.
+            ttl: In seconds.
+        """
         zone = next(zone for zone in self._children if name == zone or name.endswith(f".{zone}"))
         keyring = dns.tsigkeyring.from_text({KEY: ("hmac-sha256", SECRET)})
         change = dns.update.UpdateMessage(zone, keyring=keyring)
         change.delete(f"{name}.", kind)
-        for text in texts:
-            change.add(f"{name}.", ttl, kind, text)
+        for content in contents:
+            if isinstance(content, str):
+                change.add(f"{name}.", ttl, kind, content)
+            else:
+                rdtype = dns.rdatatype.from_text(kind)
+                rdata = dns.rdata.GenericRdata(dns.rdataclass.IN, rdtype, content)
+                change.add(f"{name}.", ttl, rdata)
         answer = dns.query.tcp(change, "127.0.0.1", timeout=10, port=self.port)
         if answer.rcode() != dns.rcode.NOERROR:
             raise RuntimeError(f"update of {name}: {dns.rcode.to_text(answer.rcode())}")
 
-    def caa(self, name: str, *texts: str) -> None:
-        """Replace the CAA records of a name; each text like ``0 issue "ca.test"``."""
-        self.update(name, "CAA", *texts)
+    def caa(self, name: str, *contents: str | bytes) -> None:
+        """Replace the CAA records of a name; each like ``0 issue "ca.test"``, or RDATA."""
+        self.update(name, "CAA", *contents)

@@ -50,6 +50,7 @@ class Enclave:
         extra: More settings, as the options of ``certbot-enclave``.
         environment: Added to the scrubbed environment.
         terse: Leave out settings that ``register`` saved.
+        wrapper: Words before every command, such as strace and its options.
     """
 
     state: Path
@@ -61,6 +62,7 @@ class Enclave:
     extra: dict[str, str | bool] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
     terse: bool = False
+    wrapper: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self.state.mkdir(parents=True, exist_ok=True)
@@ -77,9 +79,21 @@ class Enclave:
                 "certbot-enclave", "simulate", str(self.simulator), "--image", str(self.image)
             ).ok()
 
+    def start(self, program: str, *arguments: str) -> subprocess.Popen[str]:
+        """Start one command and do not wait for it; the caller does, or kills it."""
+        return subprocess.Popen(
+            [*self.wrapper, str(BIN / program), *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=self.full_environment,
+            start_new_session=True,
+        )
+
     def run(self, program: str, *arguments: str, input: str | None = None) -> Outcome:
         """Run one command with an environment of its own."""
-        command = (str(BIN / program), *arguments)
+        command = (*self.wrapper, str(BIN / program), *arguments)
         done = subprocess.run(
             command,
             input=input,
@@ -142,8 +156,8 @@ class Enclave:
         table: dict[str, Any] = json.loads(self.register("--json").ok().out)
         return table
 
-    def certbot(self, verb: str, *more: str, names: bool = True, server: bool = True) -> Outcome:
-        """``certbot VERB`` with this enclave's directories, settings and ports."""
+    def words(self, verb: str, *more: str, names: bool = True, server: bool = True) -> list[str]:
+        """Arguments of ``certbot VERB`` with this enclave's directories, settings and ports."""
         options = [
             "--non-interactive",
             *self.directories,
@@ -157,7 +171,11 @@ class Enclave:
             options.append(f"--server={self.server}")
         if names:
             options += [f"--domain={name}" for name in self.domains]
-        return self.run("certbot", verb, *options, *more)
+        return [verb, *options, *more]
+
+    def certbot(self, verb: str, *more: str, names: bool = True, server: bool = True) -> Outcome:
+        """``certbot VERB``."""
+        return self.run("certbot", *self.words(verb, *more, names=names, server=server))
 
     def issue(self, *more: str, verb: str = "certonly") -> Outcome:
         """``certbot certonly --authenticator enclave``."""

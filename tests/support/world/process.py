@@ -7,7 +7,8 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 START = 20.0  # seconds
@@ -54,6 +55,16 @@ def accepts(port: int) -> bool:
     except OSError:
         return False
     return True
+
+
+@contextmanager
+def listener(port: int) -> Iterator[None]:
+    """Take a port on loopback."""
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(("127.0.0.1", port))
+        taken.listen()
+        yield
 
 
 class Process:

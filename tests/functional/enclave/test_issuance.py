@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Certificates through the plugin with the gate on: issued, renewed, stated, or refused early."""
+
+import hashlib
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from certbot_enclave import statement
+from tests.support.world.enclave import Enclave
+
+PINNED = "ca.test;validationmethods=http-01;accounturi={account}"
+
+
+def _said(enclave):
+    return statement.parse(statement.parse_evidence(enclave.evidence.read_bytes()).text)
+
+
+@pytest.fixture
+def registered(enclave, owner):
+    """An enclave whose owner has published the records; gives what ``register`` printed."""
+    table = enclave.registered()
+    owner.publish(table["records"])
+    return table
+
+
+def test_issues_at_the_ca_that_enforces_caa(enclave, ca, registered):
+    enclave.issue().ok()
+    (made,) = ca.certificates()
+    assert (made["account"], made["names"]) == (registered["account"], ["example.test"])
+    decisions = [(entry["phase"], entry["status"]) for entry in ca.caa_log()]
+    assert ("validation", "allowed") in decisions
+    assert ("finalize", "allowed") in decisions
+
+
+def test_issues_at_pebble(shm, pebble, world, http_port, owner):
+    enclave = Enclave(
+        shm / "enclave",
+        pebble.directory_url,
+        pebble.tls_root,
+        world.resolver.address,
+        http_port,
+        extra={"caa-issuer": "pebble.test"},
+    )
+    table = enclave.registered()
+    refused = enclave.issue()
+    assert refused.code == 1
+    assert "the gate is closed" in refused.text
+    owner.publish(table["records"])
+    enclave.issue().ok()
+    enclave.renew().ok()
+    assert enclave.registered()["account"] == table["account"]
+    assert _said(enclave).caa_identities == ("pebble.test",)
+
+
+def test_directory_without_caa_identity_needs_a_named_issuer(enclave, ca, owner):
+    ca.change(caa_identities=[])
+    done = enclave.register()
+    assert done.code == 2
+    assert "--enclave-caa-issuer" in done.err
+
+
+def test_issuer_that_the_directory_does_not_name_is_refused(enclave, ca, owner):
+    enclave.extra["caa-issuer"] = "other.test"
+    done = enclave.register()
+    assert done.code == 2
+    assert "caa_issuer is other.test, the directory says ca.test" in done.err
+
+
+def test_evidence_names_the_certificate_that_is_served(enclave, ca, registered):
+    enclave.issue().ok()
+    held = x509.load_pem_x509_certificate(enclave.certificate())
+    spki = held.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    (said,) = _said(enclave).certificates
+    assert said.serial == f"{held.serial_number:x}"
+    assert said.spki_sha256 == hashlib.sha256(spki).hexdigest()
+    (domain,) = _said(enclave).domains
+    assert (domain.name, domain.verdict) == ("example.test", "exclusive")
+
+
+def test_renewal_keeps_account_and_renews_evidence(enclave, ca, registered):
+    enclave.issue().ok()
+    before = _said(enclave)
+    enclave.renew().ok()
+    after = _said(enclave)
+    assert after.account_uri == before.account_uri
+    assert after.certificates[0].serial != before.certificates[0].serial
+    assert after.generation > before.generation
+    assert len(ca.accounts()) == 1
+    assert len(ca.certificates()) == 2
+
+
+def test_renewal_is_refused_when_caa_is_withdrawn(enclave, ca, registered, owner):
+    enclave.issue().ok()
+    old = enclave.certificate()
+    owner.withdraw()
+    done = enclave.renew()
+    assert done.code == 1
+    assert "the gate is closed" in done.text
+    assert ca.count("requests", "newOrder") == 1
+    assert enclave.certificate() == old
+    assert _said(enclave).domains[0].verdict == "open"
+
+
+def test_reused_authorization_does_not_pass_the_gate(enclave, ca, registered, owner):
+    ca.change(reuse_authorizations=True)
+    enclave.issue().ok()
+    challenges = ca.count("requests", "challenge")
+    enclave.issue("--force-renewal").ok()
+    assert ca.count("requests", "challenge") == challenges  # the CA validated nothing again
+    owner.withdraw()
+    orders = ca.count("requests", "newOrder")
+    assert enclave.issue("--force-renewal").code == 1
+    assert ca.count("requests", "newOrder") == orders
+
+
+def test_finalize_looks_again(enclave, ca, registered, owner):
+    ca.stall("challenge", "after")
+    with enclave.start("certbot", *enclave.words("certonly", "--authenticator=enclave")) as run:
+        ca.wait_stalled(60)
+        owner.withdraw()
+        ca.change(caa=False)  # a CA that ignores CAA, so that only the key can refuse
+        ca.release()
+        out, _ = run.communicate(timeout=60)
+    assert run.returncode == 1
+    assert "the gate is closed" in out
+    assert ca.count("requests", "newOrder") == 1
+    assert ca.count("requests", "finalize") == 0
+
+
+def test_waiting_for_caa_shows_progress_and_ends_well(enclave, ca, owner):
+    enclave.extra["wait-for-caa"] = "60s"
+    words = enclave.words(
+        "certonly", "--authenticator=enclave", "--agree-tos", "--email=ops@a.test"
+    )
+    with enclave.start("certbot", *words) as run:
+        seen = []
+        for line in run.stdout:
+            seen.append(line)
+            if "waiting" in line:
+                break
+        assert _said(enclave).domains[0].verdict == "open"
+        owner.publish([line.strip() for line in seen if " IN CAA " in line])
+        out, _ = run.communicate(timeout=60)
+    assert run.returncode == 0, "".join(seen) + out
+    assert len(ca.certificates()) == 1
+
+
+def test_waiting_for_caa_ends_when_time_is_up(enclave, ca, registered, owner):
+    owner.withdraw()
+    enclave.extra["wait-for-caa"] = "1s"
+    done = enclave.issue()
+    assert done.code == 1
+    assert "waiting 1 seconds" in done.text
+    assert ca.count("requests", "newOrder") == 0
+
+
+CLOSED = {
+    "absent": ((), "without CAA records every CA may issue"),
+    "foreign issuer beside ours": (
+        (f'0 issue "{PINNED}"', '0 issue "other.test"', '0 issuewild ";"'),
+        "another CA, other.test, is allowed",
+    ),
+    "unpinned": (('0 issue "ca.test"', '0 issuewild ";"'), "every account at our CA is allowed"),
+    "another account": (
+        ('0 issue "ca.test;validationmethods=http-01;accounturi={account}0"', '0 issuewild ";"'),
+        "another account at our CA is allowed",
+    ),
+    "another method": (
+        ('0 issue "ca.test;validationmethods=dns-01;accounturi={account}"', '0 issuewild ";"'),
+        "more than http-01 is allowed",
+    ),
+    "parameter in capitals": (
+        ('0 issue "ca.test;validationmethods=http-01;AccountURI={account}"', '0 issuewild ";"'),
+        "sees no accounturi here",
+    ),
+    "open to wildcards": (
+        (f'0 issue "{PINNED}"', '0 issuewild "ca.test"'),
+        "every account at our CA is allowed",
+    ),
+    "critical": (
+        (f'0 issue "{PINNED}"', '0 issuewild ";"', '128 tbs "unknown"'),
+        "critical property",
+    ),
+    "contact only": (('0 iodef "mailto:a@example.test"',), "restrict nobody"),
+}
+
+
+@pytest.mark.parametrize(("texts", "why"), CLOSED.values(), ids=CLOSED)
+def test_closed_gate_says_why_and_what_to_publish(enclave, ca, owner, texts, why):
+    table = enclave.registered()
+    owner.caa("example.test", *(text.format(account=table["account"]) for text in texts))
+    done = enclave.issue()
+    assert done.code == 1
+    assert why in done.text
+    assert table["records"] == [line for line in done.text.splitlines() if " IN CAA " in line]
+    assert ca.count("requests", "newOrder") == 0
+
+
+def test_covering_wildcard_closes_the_gate_unless_it_is_accepted(enclave, ca, owner, world):
+    enclave.domains = ("www.example.test",)
+    owner.publish(enclave.registered()["records"])
+    world.update("www.example.test", "A", "127.0.0.1")
+    done = enclave.issue()
+    assert done.code == 1
+    assert "*.example.test covers www.example.test" in done.text
+    enclave.extra["allow-covering-wildcard"] = True
+    enclave.issue().ok()
+    assert "covering-wildcard-open" in _said(enclave).conditions
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("192.0.2.1", "is an IP address"),
+        ("localhost", "has a single label"),
+        ("co.uk", "is a public suffix"),
+        ("abc.onion", "is an onion name"),
+        ("*.example.test", "http-01 cannot validate the wildcard"),
+    ],
+)
+def test_names_that_caa_or_the_method_cannot_bind(enclave, ca, owner, name, why):
+    enclave.domains = (name,)
+    done = enclave.register()
+    assert (done.code, ca.accounts()) == (2, [])
+    assert why in done.err
+
+
+def test_names_that_were_not_registered_are_refused(enclave, ca, registered):
+    enclave.domains = ("example.test", "www.example.test")
+    done = enclave.issue()
+    assert done.code == 1
+    assert "www.example.test is not among the domains example.test" in done.text
+    assert ca.count("requests", "newOrder") == 0
+
+
+def test_evidence_speaks_of_every_domain_of_the_enclave(enclave, ca, owner):
+    enclave.domains = ("example.test", "other.test")
+    owner.publish(enclave.registered()["records"])
+    enclave.domains = ("other.test",)
+    enclave.terse = True
+    enclave.issue().ok()
+    said = {domain.name: domain.verdict for domain in _said(enclave).domains}
+    assert said == {"example.test": "exclusive", "other.test": "exclusive"}
+
+
+def test_unwritable_store_after_issuance_is_a_failure(enclave, ca, registered):
+    ca.stall("certificate", "after")
+    with enclave.start("certbot", *enclave.words("certonly", "--authenticator=enclave")) as run:
+        ca.wait_stalled(60)
+        enclave.bundle.parent.rename(enclave.bundle.parent.with_name("gone"))
+        ca.release()
+        out, _ = run.communicate(timeout=60)
+    assert run.returncode == 1
+    assert "certbot-enclave: error: store" in out
+    assert (enclave.config / "live" / "example.test" / "cert.pem").exists()

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures over the real servers: DNS once for all tests, a CA and an enclave for each."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.ca.launcher import TestCA
+from tests.support.world.dns import DnsWorld
+from tests.support.world.enclave import Enclave
+from tests.support.world.owner import Owner
+from tests.support.world.pebble import Pebble
+from tests.support.world.process import free_port
+
+DOMAIN = "example.test"
+
+
+@pytest.fixture(scope="session")
+def world() -> Iterator[DnsWorld]:
+    """All of DNS: ``example.test`` and ``other.test`` are signed."""
+    with (
+        tempfile.TemporaryDirectory(prefix="world.", dir="/dev/shm") as folder,
+        DnsWorld(
+            Path(folder),
+            signed=(DOMAIN, "other.test"),
+            unsigned=("unsigned.test",),
+            bogus=("bogus.test",),
+        ) as started,
+    ):
+        yield started
+
+
+@pytest.fixture
+def shm() -> Iterator[Path]:
+    """A directory of the test's own, in RAM."""
+    with tempfile.TemporaryDirectory(prefix="enclave.", dir="/dev/shm") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def owner(world: DnsWorld) -> Iterator[Owner]:
+    """The domain owner; the zones hold no CAA before and after."""
+    person = Owner(world)
+    person.withdraw()
+    yield person
+    person.withdraw()
+
+
+@pytest.fixture
+def http_port() -> int:
+    """Where CAs validate http-01."""
+    return free_port()
+
+
+@pytest.fixture
+def new_ca(world: DnsWorld, http_port: int) -> Iterator[Callable[..., TestCA]]:
+    """Start a CAA-enforcing CA with settings of its own."""
+    with ExitStack() as stack:
+
+        def start(**settings: Any) -> TestCA:
+            usual = {"resolver": world.resolver.address, "http_port": http_port, "retry_after": 0}
+            return stack.enter_context(TestCA(**{**usual, **settings}))
+
+        yield start
+
+
+@pytest.fixture
+def ca(new_ca: Callable[..., TestCA]) -> TestCA:
+    """A CAA-enforcing CA."""
+    return new_ca()
+
+
+@pytest.fixture
+def pebble(world: DnsWorld, shm: Path, http_port: int) -> Iterator[Pebble]:
+    """The independent ACME server."""
+    with Pebble(shm / "pebble", resolver=world.resolver.address, http_port=http_port) as started:
+        yield started
+
+
+@pytest.fixture
+def enclave(shm: Path, ca: TestCA, world: DnsWorld, http_port: int) -> Enclave:
+    """An enclave that talks to the CAA-enforcing CA and asks one validating resolver."""
+    return Enclave(
+        shm / "enclave", ca.directory_url, ca.tls_root, world.resolver.address, http_port
+    )

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The checks are done in the order of the table in verification's docstring."""
+
+import itertools
+import re
+from datetime import timedelta
+
+import pytest
+
+from certbot_enclave import errors, statement, verification
+from certbot_enclave.attestation import simulated
+from tests.support import forge
+from tests.support.forge import CHAIN, NOW, PCRS, POLICY, STATEMENT
+
+NONCE = bytes(range(16))
+ZERO = bytes(48)
+ASKED = {"domain": "example.com", "nonce": None, "now": NOW, "trust_root": CHAIN.root}
+
+
+def _code(evidence, policy, **asked):
+    with pytest.raises((errors.FormatError, errors.VerificationError)) as caught:
+        verification.verify(evidence, policy, **{**ASKED, **asked})
+    return caught.value.code
+
+
+def _later(table, **delta):
+    table["timestamp"] = int((NOW + timedelta(**delta)).timestamp() * 1000)
+
+
+def _faulty(*names):
+    """Evidence with the faults of these checks, and what is asked of it."""
+    said, fields, policy = {}, {"pcrs": dict(PCRS)}, POLICY
+    asked, key = {}, CHAIN.keys[-1]
+    for name in names:
+        match name:
+            case "chain-invalid":
+                asked["now"] = NOW - timedelta(hours=2)
+                _later(fields, hours=-2)
+                said["issued_at"] = asked["now"]
+            case "cose-signature":
+                key = forge.chain().keys[-1]
+            case "document-instance":
+                fields["pcrs"][4] = ZERO
+            case "future":
+                asked["now"] = asked.get("now", NOW) - timedelta(seconds=61)
+            case "stale" if "future" in names:
+                pass  # it cannot be both
+            case "stale":
+                policy = policy._replace(max_age=10)
+                asked["now"] = asked.get("now", NOW) + timedelta(seconds=11)
+            case "nonce-mismatch":
+                fields["nonce"] = NONCE
+            case "debug":
+                fields["pcrs"][0] = ZERO
+            case "pcr-mismatch":
+                fields["pcrs"][1] = PCRS[0]
+            case "statement-unbound":
+                fields["user_data"] = None
+            case "account-key-unbound":
+                fields["public_key"] = None
+            case "issued-at":
+                said["issued_at"] = NOW + timedelta(days=1)
+            case "directory-unknown":
+                said["directory"] = "https://ca.example/directory"
+            case "condition":
+                said["conditions"] = ("alias-zone:cdn.example",)
+            case "sealing":
+                policy = policy._replace(sealing=frozenset({"oysterkms"}))
+            case "setting":
+                said["settings"] = {"allow_disk": True}
+            case "domain":
+                said["domains"] = ()
+    text = statement.build(STATEMENT._replace(**said))
+    bound = {"user_data": statement.user_data(text), **fields}
+    document = simulated.sign(forge.payload(**bound), key)
+    return statement.build_evidence(text, document), policy, asked
+
+
+# Code -> number of the check.
+ORDER = {
+    "chain-invalid": 2,
+    "cose-signature": 3,
+    "document-instance": 4,
+    "future": 5,
+    "stale": 6,
+    "nonce-mismatch": 7,
+    "debug": 8,
+    "pcr-mismatch": 9,
+    "statement-unbound": 10,
+    "account-key-unbound": 11,
+    "issued-at": 12,
+    "directory-unknown": 13,
+    "condition": 14,
+    "sealing": 15,
+    "setting": 16,
+    "domain": 17,
+}
+
+
+@pytest.mark.parametrize("name", ORDER)
+def test_fault_alone(name):
+    evidence, policy, asked = _faulty(name)
+    assert _code(evidence, policy, **asked) == name
+
+
+@pytest.mark.parametrize(("first", "second"), list(itertools.pairwise(ORDER)))
+def test_of_two_faults_the_first_is_told(first, second):
+    evidence, policy, asked = _faulty(first, second)
+    assert _code(evidence, policy, **asked) == first
+
+
+@pytest.mark.parametrize("start", range(len(ORDER)))
+def test_of_all_faults_from_here_on_the_first_is_told(start):
+    names = list(ORDER)[start:]
+    evidence, policy, asked = _faulty(*names)
+    assert _code(evidence, policy, **asked) == names[0]
+
+
+def test_form_comes_before_everything():
+    broken = forge.evidence(forge.chain(), text="{}")
+    assert _code(broken, POLICY, trust_root=None) == "statement-format"
+
+
+def test_table_in_the_docstring_names_these_checks():
+    parts = re.split(r"^([0-9]+)  ", verification.__doc__, flags=re.MULTILINE)
+    rows = {int(number): text for number, text in zip(parts[1::2], parts[2::2], strict=True)}
+    assert list(rows) == list(range(1, 18))
+    for code, number in ORDER.items():
+        family = code.split("-")[0] + "-…"
+        assert code in rows[number] or family in rows[number], code
