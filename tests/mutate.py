@@ -2,14 +2,24 @@
 """Remove each check in turn: a named test must turn red (``make mutate``).
 
 ``tests/mutations.toml`` lists, for each module, the tests that hold its checks, and the name of
-every check: the ``code`` of the error that it raises, or the first words of its message. A check
-in the module without a row, or a row without a check, fails. A check is removed by putting
-``pass`` in the place of its ``raise`` in a scratch copy.
+every check. A check in the module without a row, or a row without a check, fails. What counts as a
+check, how it is named, and what takes its place in a scratch copy:
+
+=============================================  ===========================  ================
+check                                          name                         in its place
+=============================================  ===========================  ================
+``raise``                                      code, or words of it         ``pass``
+``refuse(…)``, ``require…(…)``, ``check…(…)``  the call                     ``pass``
+``x.append(Finding("name", …))``               name of the finding          ``pass``
+``x += _judge…(…)``                            the call                     ``pass``
+``return (Finding("name", …),)``               name of the finding          ``return ()``
+=============================================  ===========================  ================
 """
 
 import argparse
 import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -25,45 +35,92 @@ ROWS = TOP / "tests" / "mutations.toml"
 COPIED = ("certbot_enclave", "tests", "pyproject.toml", "setup.py", "README.md", "docs")
 
 
+# Names of functions that are called for nothing but their refusal.
+_REFUSING = re.compile(r"_?(check|require|verify|refuse|malformed|forbid|open_gate|gate)(_|$)")
+
+
 @dataclass(frozen=True)
 class Check:
-    """One ``raise`` in one module."""
+    """One check in one module."""
 
     file: str
     name: str
     line: int
     end: int
     indent: int
+    instead: str = "pass"
 
     def removed_from(self, source: str) -> str:
         lines = source.splitlines(keepends=True)
-        lines[self.line - 1 : self.end] = [" " * self.indent + "pass\n"]
+        lines[self.line - 1 : self.end] = [" " * self.indent + self.instead + "\n"]
         return "".join(lines)
 
 
-def _name(node: ast.Raise) -> str | None:
-    if not isinstance(node.exc, ast.Call):
-        return None
-    for keyword in node.exc.keywords:
-        if keyword.arg == "code":
-            return ast.unparse(keyword.value).strip("'\"f")
+def _words(node: ast.expr) -> str:
     texts = [
         part.value
-        for argument in node.exc.args
-        for part in ast.walk(argument)
+        for part in ast.walk(node)
         if isinstance(part, ast.Constant) and isinstance(part.value, str)
     ]
     codes = [text for text in texts if text.replace("-", "").isalnum() and "-" in text]
-    return (codes or texts or [ast.unparse(node.exc)])[-1 if codes else 0].strip()
+    return (codes or texts or [ast.unparse(node)])[-1 if codes else 0].strip()
+
+
+def _raised(call: ast.Call) -> str:
+    for keyword in call.keywords:
+        if keyword.arg == "code":
+            code = keyword.value
+            return str(code.value) if isinstance(code, ast.Constant) else ast.unparse(code)
+    arguments = ast.Tuple(call.args, ast.Load()) if call.args else call
+    return _words(arguments)
+
+
+def _called(call: ast.Call) -> str | None:
+    """Return the name of a call that refuses, or of the finding that it appends."""
+    function = call.func
+    last = function.attr if isinstance(function, ast.Attribute) else ast.unparse(function)
+    if last == "append" and call.args and _finding(call.args[0]):
+        return _finding(call.args[0])
+    if _REFUSING.match(last):
+        telling = "refuse" in last or "malformed" in last
+        words = _words(ast.Tuple(call.args, ast.Load())) if telling else ""
+        return f"{ast.unparse(function)}: {words}" if words else f"{ast.unparse(function)}()"
+    return None
+
+
+def _finding(node: ast.expr) -> str | None:
+    if isinstance(node, ast.Tuple) and len(node.elts) == 1:
+        node = node.elts[0]
+    if isinstance(node, ast.Call) and ast.unparse(node.func) == "Finding":
+        name = node.args[0]
+        return str(name.value) if isinstance(name, ast.Constant) else None
+    return None
+
+
+def _check(node: ast.AST) -> tuple[str, str] | None:
+    """Return a check's name and what takes its place."""
+    name = None
+    if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+        name = _raised(node.exc)
+    elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+        name = _called(node.value)
+    elif isinstance(node, ast.AugAssign) and isinstance(node.value, ast.Call):
+        function = ast.unparse(node.value.func)
+        name = f"{function}()" if function.startswith("_judge") else None
+    elif isinstance(node, ast.Return) and node.value is not None:
+        name = _finding(node.value)
+        return None if name is None else (name, "return ()")
+    return None if name is None else (name, "pass")
 
 
 def checks(file: str, source: str) -> list[Check]:
     """Find every check of a module, in order."""
-    found = [
-        Check(file, name, node.lineno, node.end_lineno or 0, node.col_offset)
-        for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.Raise) and (name := _name(node)) is not None
-    ]
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.stmt) and (check := _check(node)) is not None:
+            name, instead = check
+            end = node.end_lineno or node.lineno
+            found.append(Check(file, name, node.lineno, end, node.col_offset, instead))
     return sorted(found, key=lambda check: check.line)
 
 

@@ -7,7 +7,29 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from certbot_enclave import errors
-from certbot_enclave.interfaces import ISealer, IStateStore
+from certbot_enclave.attestation.simulated import SimulatedAttester
+from certbot_enclave.interfaces import IAttester, ISealer, IStateStore
+
+
+@implementer(IAttester)
+class HardwareAttester(SimulatedAttester):
+    """Says that it is real, so that the rules of real enclaves apply; its root is its own."""
+
+    simulated = False
+
+
+@implementer(IAttester)
+class BrokenAttester:
+    """Returns what it was given instead of documents."""
+
+    simulated = True
+
+    def __init__(self, document: bytes = b"", trust_root: bytes | None = None) -> None:
+        self.trust_root = trust_root
+        self._document = document
+
+    def attest(self, *, user_data, public_key, nonce):
+        return self._document
 
 
 @implementer(ISealer)
@@ -55,5 +77,6 @@ class MemoryStore:
         self.written.append(data)
 
 
+verifyObject(IAttester, BrokenAttester())
 verifyObject(ISealer, MemorySealer())
 verifyObject(IStateStore, MemoryStore())

@@ -87,13 +87,8 @@ def test_every_error_code_is_explained():
     found = set(re.findall(r'\bcode="([a-z0-9-]+)"', source))
     # Those that a helper is given, and those that a `Raises` section names.
     found |= set(re.findall(r'"((?:jws|payload|csr|cbor|door)-[a-z-]+)"', source))
-    patterns = [re.escape(code).lower() for code in listed if not code.islower()]
     assert len(found) > 120
     assert found - listed == set()
-    assert len(patterns) < 8
-    assert {code for code in listed if code.islower()} - found == {
-        row.code for row in docs.rows() if row.code.islower() and row.code not in found
-    }
 
 
 def test_error_codes_stand_under_their_class_with_its_exit_code():
@@ -342,13 +337,17 @@ def test_owners_policy_accepts_the_operators_settings():
     assert caught.value.code == "setting"
 
 
-def _words(line):
-    return line.split()[:3]
+def _masked(line):
+    """A line of `verify` without what differs from enclave to enclave."""
+    line = re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "TIME", line)
+    line = re.sub(r"\b[\w-]{43}\b", "THUMBPRINT", line)
+    line = re.sub(r"(acct/)\d+", r"\1N", line).replace("match release-1", "match image")
+    return re.sub(r"\bthe (named|AWS Nitro) root|exclusive|open", "…", line)
 
 
 def test_output_of_verify_is_as_shown():
     shown = next(text for text in _blocks("docs/owner.md", "console") if "proved:" in text)
-    lines: list[str] = []
+    lines = []
     verification.verify(
         forge.evidence(),
         POLICY,
@@ -359,7 +358,7 @@ def test_output_of_verify_is_as_shown():
         progress=lines.append,
     )
     proved = re.findall(r"^proved: +(.*)$", shown, re.MULTILINE)
-    assert [_words(line) for line in proved] == [_words(line) for line in lines]
+    assert [_masked(line) for line in proved] == [_masked(line) for line in lines]
     unchecked = re.findall(r"^not checked: (.*)$", shown, re.MULTILINE)
     assert tuple(unchecked) == verification.NOT_CHECKED
 
@@ -441,7 +440,7 @@ def _whole_commands(program):
                 yield pytest.param(words[1 : min(ends, default=None)], id=f"{name}: {line[:60]}")
 
 
-@pytest.mark.parametrize("words", _whole_commands("certbot-enclave"))
+@pytest.mark.parametrize("words", list(_whole_commands("certbot-enclave")))
 def test_commands_parse(words):
     assert cli._parser(words[0]).parse_args(words).command == words[0]
 
@@ -459,7 +458,7 @@ def certbots_options():
     return set(re.findall(r"(?<![\w-])--?[a-z][a-z0-9-]*", done.stdout))
 
 
-@pytest.mark.parametrize("words", _whole_commands("certbot"))
+@pytest.mark.parametrize("words", list(_whole_commands("certbot")))
 def test_certbots_commands_exist(words, certbots_options):
     assert words[0] in ("certonly", "renew", "revoke")
     used = [word for word in words if word.startswith("-")]
@@ -506,8 +505,14 @@ def test_every_page_is_reached_from_the_readme():
 def test_nothing_is_left_to_write(page):
     text = page.read_text(encoding="utf-8")
     assert re.findall(r"TODO|TBD|FIXME|XXX|[Ll]orem|placeholder|<your|DESIGN\.md", text) == []
-    headings = re.findall(r"^(#+ .*)\n+(?=#|\Z)", re.sub(r"^# .*\n+(?=## )", "", text), re.M)
-    assert [heading for heading in headings if heading.startswith("###")] == []
+    lines = [line for line in text.splitlines() if line]
+    depths = [len(re.match(r"#*(?= )|", line)[0]) for line in lines]
+    empty = [
+        line
+        for line, depth, after in zip(lines, depths, [*depths[1:], 1], strict=True)
+        if depth and 0 < after <= depth
+    ]
+    assert empty == []
 
 
 def test_targets_of_make():

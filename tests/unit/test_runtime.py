@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a run inside demands before it does anything: components, settings, directories, time."""
+
+import json
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from certbot_enclave import errors, registry, runtime
+from certbot_enclave.attestation import simulated
+from certbot_enclave.runtime import Directories, Runtime, start
+from certbot_enclave.sealing.simulated import SimulatedSealer
+from certbot_enclave.sealing.state import State
+from certbot_enclave.settings import Settings
+from tests.support.components import BrokenAttester, MemorySealer, MemoryStore
+
+NOW = 1_800_000_000.0
+REAL = {
+    "attester": "hardware:{simulator}",
+    "sealer": "safe:one",
+    "store": "file:/nonexistent/bundle",
+    "server": "https://ca.test/directory",
+    "domains": ["example.test"],
+}
+
+
+@pytest.fixture
+def simulator(tmp_path):
+    image = tmp_path / "app.bin"
+    image.write_bytes(b"code")
+    simulated.create(tmp_path / "enclave", [image])
+    return tmp_path / "enclave"
+
+
+@pytest.fixture
+def directories(shm):
+    return Directories(shm / "config", shm / "work", shm / "logs")
+
+
+@pytest.fixture
+def options(simulator):
+    """What names a simulated enclave."""
+    return {
+        "attester": f"simulated:{simulator}",
+        "sealer": f"simulated:{simulator}",
+        "store": "file:/nonexistent/bundle",
+    }
+
+
+class RealSealer(MemorySealer):
+    simulated = False
+
+
+@pytest.fixture
+def real(monkeypatch, tmp_path, simulator, shm):
+    """The machine is an enclave with this measured file; gives the function that writes it."""
+    known = registry.entry_points
+
+    def entry_points(*, group, name=None):
+        ours = {
+            ("certbot_enclave.attesters", "hardware"): "tests.support.components:HardwareAttester",
+            ("certbot_enclave.sealers", "safe"): f"{__name__}:RealSealer",
+        }
+        value = ours.get((group, name))
+        if value is not None:
+            return [metadata.EntryPoint(name, value, group)]
+        return known(group=group, name=name) if name else known(group=group)
+
+    monkeypatch.setattr(registry, "entry_points", entry_points)
+    monkeypatch.setattr("tempfile.tempdir", str(shm))
+    path = tmp_path / "settings.toml"
+    monkeypatch.setattr(runtime, "MEASURED_FILE", str(path))
+
+    def write(**changes):
+        table = {**REAL, **changes}
+        lines = [f"{name} = {json.dumps(value)}" for name, value in table.items()]
+        path.write_text("\n".join(lines).replace("{simulator}", str(simulator)) + "\n")
+
+    write()
+    return write
+
+
+def _code(*args, kind=errors.Error, **kwargs):
+    with pytest.raises(kind) as caught:
+        start(*args, **kwargs)
+    return caught.value.code
+
+
+def test_simulated_enclave_starts_when_it_is_named(options, directories):
+    found = start(options, directories)
+    assert found.simulated
+    assert found.evidence_path == directories.config / "enclave" / "evidence.json"
+
+
+def test_nothing_is_simulated_unless_it_is_named(options, directories):
+    del options["attester"]
+    assert _code(options, directories, kind=errors.EnclaveError) == "enclave-missing"
+
+
+@pytest.mark.parametrize("name", ["sealer", "store"])
+def test_what_is_not_named_is_missing(options, directories, name):
+    del options[name]
+    assert _code(options, directories, kind=errors.PolicyError) == f"{name}-missing"
+
+
+def test_real_enclave_starts_from_its_measured_file_alone(real, directories):
+    found = start({}, directories)
+    assert not found.simulated
+    assert found.settings.list("domains") == ("example.test",)
+
+
+def test_real_enclave_without_a_measured_file(real, directories, simulator):
+    Path(runtime.MEASURED_FILE).unlink()
+    given = {"attester": f"hardware:{simulator}", "sealer": "safe:one", "store": "file:/x"}
+    assert _code(given, directories) == "settings-unmeasured"
+
+
+def test_measured_file_that_cannot_be_read(real, directories):
+    Path(runtime.MEASURED_FILE).unlink()
+    Path(runtime.MEASURED_FILE).mkdir()
+    assert _code({}, directories) == "settings-unreadable"
+
+
+def test_real_enclave_reads_no_other_file(real, directories, tmp_path):
+    other = tmp_path / "other.toml"
+    other.write_text(Path(runtime.MEASURED_FILE).read_text())
+    assert _code({}, directories, measured=str(other)) == "settings-path"
+
+
+def test_host_cannot_name_another_attester(real, directories, options):
+    assert _code(options, directories) == "settings-contradicted"
+
+
+def test_saved_settings_of_a_real_enclave_cannot_contradict(real, directories):
+    path = directories.config / "enclave" / "settings.json"
+    path.parent.mkdir(parents=True)
+    path.write_text('{"attester": "simulated:/host"}')
+    assert _code({}, directories) == "settings-contradicted"
+
+
+def test_damaged_saved_settings_are_said(options, directories):
+    path = directories.config / "enclave" / "settings.json"
+    path.parent.mkdir(parents=True)
+    path.write_text('{"attester"')
+    assert _code(options, directories) == "settings-saved"
+
+
+def test_real_enclave_never_seals_with_a_simulated_sealer(real, directories, simulator):
+    real(sealer=f"simulated:{simulator}")
+    assert _code({}, directories) == "sealer-simulated"
+
+
+def test_enclave_with_the_device_is_never_simulated(monkeypatch, options, directories, tmp_path):
+    device = tmp_path / "nsm"
+    device.touch()
+    monkeypatch.setattr(runtime, "NSM", str(device))
+    assert _code(options, directories) == "attester-simulated"
+
+
+@pytest.mark.parametrize("name", ["config", "work", "logs", "tmp"])
+def test_real_enclave_keeps_everything_in_ram(monkeypatch, real, directories, shm, name):
+    disk = Path(__file__).parent / "never-made"
+    places = {part: shm / part for part in ("config", "work", "logs")}
+    if name == "tmp":
+        monkeypatch.setattr("tempfile.tempdir", str(disk.parent))
+    else:
+        places[name] = disk
+    assert _code({}, Directories(**places)) == "directory-on-disk"
+    real(allow_disk=True)
+    assert not start({}, Directories(**places)).simulated
+
+
+def test_unwritable_directory_is_said(options, shm):
+    (shm / "file").touch()
+    places = Directories(shm / "file", shm / "work", shm / "logs")
+    assert _code(options, places) == "directory-unwritable"
+
+
+def test_real_enclave_is_bound_to_its_directory(real, directories):
+    found = start({}, directories)
+    assert found.require_server("https://ca.test/directory") is None
+    with pytest.raises(errors.PolicyError) as caught:
+        found.require_server("https://host.test/directory")
+    assert caught.value.code == "settings-contradicted"
+
+
+def test_simulated_enclave_may_try_another_directory(options, directories):
+    found = start(options, directories)
+    assert found.require_server("https://staging.test/directory") is None
+
+
+def _runtime(simulator, directories, apart, attester=None):
+    attester = attester or simulated.SimulatedAttester(str(simulator), clock=lambda: NOW)
+    sealer = SimulatedSealer(str(simulator))
+    state = State(directories.config, store=MemoryStore(), sealer=sealer, attester=attester)
+    return Runtime(Settings({}), directories, attester, sealer, state, lambda: NOW + apart)
+
+
+@pytest.fixture
+def old_root(tmp_path):
+    """A simulated enclave whose root was valid at NOW."""
+    image = tmp_path / "old.bin"
+    image.write_bytes(b"code")
+    simulated.create(tmp_path / "old", [image], now=datetime.fromtimestamp(NOW - 9, UTC))
+    return tmp_path / "old"
+
+
+@pytest.mark.parametrize("apart", [-60.0, 0.0, 60.0])
+def test_clock_near_the_hardwares_is_right(old_root, directories, apart):
+    assert _runtime(old_root, directories, apart).look().timestamp_ms == NOW * 1000
+
+
+@pytest.mark.parametrize("apart", [-61.0, 61.0, 86400.0])
+def test_clock_that_the_host_set_is_noticed(old_root, directories, apart):
+    with pytest.raises(errors.EnclaveError) as caught:
+        _runtime(old_root, directories, apart).look()
+    assert caught.value.code == "clock-wrong"
+
+
+def test_attester_must_verify_under_its_own_root(old_root, simulator, directories):
+    genuine = simulated.SimulatedAttester(str(simulator), clock=lambda: NOW)
+    document = genuine.attest(user_data=b"", public_key=b"k", nonce=None)
+    other = simulated.SimulatedAttester(str(old_root), clock=lambda: NOW)
+    for broken in (BrokenAttester(b"no document"), BrokenAttester(document, other.trust_root)):
+        with pytest.raises(errors.EnclaveError) as caught:
+            _runtime(old_root, directories, 0.0, broken).look()
+        assert caught.value.code == "attester-broken"
+
+
+def test_saved_settings_are_read_again(options, directories):
+    found = start({**options, "deploy": "files:/run/tls"}, directories)
+    found.save_settings()
+    again = start({}, directories)
+    assert again.settings == found.settings
+    path = directories.config / "enclave" / "settings.json"
+    assert path.stat().st_mode & 0o777 == 0o600
