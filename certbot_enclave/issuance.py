@@ -79,6 +79,14 @@ class Issuance:
             raise RuntimeError("register comes first")
         return self._registered
 
+    @property
+    def own(self) -> bool:
+        """False if this account stands beside the enclave's own, at a staging directory say.
+
+        Such an account must not take the place of the enclave's own in evidence and settings.
+        """
+        return self.runtime.own_server in ("", self.registered.ca.url)
+
     def names(self, requested: Iterable[str]) -> frozenset[str]:
         """Check names that a certificate is wanted for.
 
@@ -106,7 +114,8 @@ class Issuance:
                 raise errors.PolicyError(
                     f"{name} is not among the domains {', '.join(sorted(allowed)) or '(none)'}",
                     code="name-unlisted",
-                    hint="register it first: certbot-enclave register -d NAMES",
+                    hint="add it to domains in the settings; in a simulated enclave: "
+                    "certbot-enclave register -d NAMES",
                 )
         return names
 
@@ -145,7 +154,9 @@ class Issuance:
             "domains": settings.list("domains") or tuple(sorted(names)),
         }
         self.runtime = replace(
-            self.runtime, settings=settings_module.Settings({**settings, **filled})
+            self.runtime,
+            settings=settings_module.Settings({**settings, **filled}),
+            own_server=str(filled["server"]),
         )
         self.runtime.save_settings()
         self.save()
@@ -300,9 +311,7 @@ class Issuance:
         return made
 
     def _keep_evidence(self) -> None:
-        # A staging account beside the enclave's own must not take the place of its evidence.
-        own = self.registered.ca.url == self.runtime.settings.text("server")
-        if own and not self._trial:
+        if self.own and not self._trial:
             self.renew_evidence()
 
     def save(self) -> None:

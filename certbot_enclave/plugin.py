@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from acme import challenges
-from certbot import achallenges, interfaces
+from certbot import achallenges, configuration, interfaces
 from certbot import errors as certbot_errors
 from certbot.display import util as display_util
 from certbot.plugins import common
@@ -145,9 +145,11 @@ class Configurator(common.Configurator):
                 for path in (config.config_dir, config.work_dir, config.logs_dir)
             )
         )
-        runtime = runtime_module.start(
-            read_options(self.conf), directories, measured=self.conf("settings")
-        )
+        options = read_options(self.conf)
+        if config.verb == "renew" and not self._given("wait-for-caa"):
+            # What the first certonly waited for is in the renewal file; a timer asks again anyway.
+            options["wait_for_caa"] = ""
+        runtime = runtime_module.start(options, directories, measured=self.conf("settings"))
         doors.check_environment(os.environ, runtime.settings)
         doors.check_certbot(config, runtime.settings)
         from certbot_enclave.issuance import Issuance
@@ -168,6 +170,11 @@ class Configurator(common.Configurator):
             config.account = registered.certbot_id
         self._issuance.open_gate(names)
         atexit.register(self._finish)
+
+    def _given(self, name: str) -> bool:
+        """Return True if an option of ours stands on this command line."""
+        sources = self.config.argument_sources or {}
+        return sources.get(self.dest(name)) == configuration.ArgumentSource.COMMAND_LINE
 
     def _server(self) -> tuple[str, bool]:
         """Return the directory that this run will use, and whether it may register there."""

@@ -52,6 +52,8 @@ class Runtime:
         sealer: Wraps keys.
         state: What survives.
         clock: Seconds since 1970.
+        own_server: ACME directory that this enclave's evidence is about; empty before the first
+            registration.
     """
 
     settings: Settings
@@ -60,6 +62,7 @@ class Runtime:
     sealer: ISealer
     state: State
     clock: Callable[[], float] = time.time
+    own_server: str = ""
 
     @property
     def simulated(self) -> bool:
@@ -201,6 +204,8 @@ def start(
         ExtensionError: A component does not fit.
     """
     ram.forbid_core_dumps()
+    paths = [directories.config, directories.work, directories.logs]
+    ram.require_writable(paths)
     table, saved = _measured(measured or MEASURED_FILE), _saved(directories)
     # The file of the image decides alone who attests; the host may have written everything else.
     naming = (
@@ -227,9 +232,8 @@ def start(
             hint="name a key service with --enclave-sealer",
         )
     store = registry.load_store(_required(settings, "store", "file:/path/on/the/host"))
-    paths = [directories.config, directories.work, directories.logs]
-    ram.require_writable(paths)
     if not attester.simulated and not settings.switch("allow_disk"):
         ram.require([*paths, Path(tempfile.gettempdir())])
     state = State(directories.config, store=store, sealer=sealer, attester=attester)
-    return Runtime(settings, directories, attester, sealer, state, clock)
+    own_server = {**saved, **(table or {})}.get("server", "")
+    return Runtime(settings, directories, attester, sealer, state, clock, str(own_server))

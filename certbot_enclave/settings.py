@@ -18,6 +18,8 @@ from certbot_enclave import errors
 MEASURED_FILE = "/etc/certbot-enclave/settings.toml"
 MAX_FILE = 64 * 1024  # bytes
 
+METHODS = ("http-01",)  # validation methods that the plugin answers
+
 Value = str | bool | tuple[str, ...]
 
 
@@ -157,6 +159,11 @@ def _checked(name: str, value: Any, source: str) -> Value:
         raise errors.PolicyError(
             f"{source}: {name} has a control character", code="setting-invalid"
         )
+    if name == "challenge" and value not in METHODS:
+        raise errors.PolicyError(
+            f"{source}: challenge is {value!r}, expected {' or '.join(METHODS)}",
+            code="setting-invalid",
+        )
     checked: Value = value
     return checked
 
@@ -208,9 +215,11 @@ def effective(
         simulated: True if the attester is a simulated one.
 
     Raises:
-        PolicyError: In a real enclave, there is no file (``settings-unmeasured``), or an option
-            contradicts or adds to it (``settings-contradicted``).
+        PolicyError: An option has a value that it cannot have (``setting-invalid``); in a real
+            enclave, there is no file (``settings-unmeasured``), or an option contradicts or adds to
+            it (``settings-contradicted``).
     """
+    options = {name: _checked(name, value, "command line") for name, value in options.items()}
     if simulated:
         return Settings({**saved, **(measured or {}), **options})
     if measured is None:

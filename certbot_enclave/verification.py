@@ -101,7 +101,7 @@ def _check_time(found: Document, policy: Policy, nonce: bytes | None, now: datet
             f"document is {age.total_seconds():.0f} seconds old, "
             f"at most {limit.total_seconds():.0f} are allowed",
             code="stale",
-            hint="fetch the newest evidence; the enclave renews it with every certificate",
+            hint="fetch the newest evidence; the operator renews it with `certbot-enclave attest`",
         )
     if (found.nonce or None) != nonce:  # 7
         raise errors.FreshnessError(

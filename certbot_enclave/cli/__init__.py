@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The console script ``certbot-enclave``.
 
-stdout carries the result only (text, or JSON with ``--json``); stderr carries progress and
+stdout carries the result only (text, or JSON with ``--json``, of a failure too: ``code``,
+``error``, ``hint``, ``expected`` and ``actual``); stderr carries progress and
 ``certbot-enclave: error: …`` followed by ``certbot-enclave: hint: …``. No line starts with a
 capital or ends with a full stop. Exit codes: 0 done or holds, 1 checked and it does not hold,
 2 usage, policy or settings, 3 could not tell (network, unreadable file).
@@ -38,8 +39,14 @@ def exit_code(error: errors.Error) -> int:
     return 1
 
 
-def complain(error: errors.Error) -> None:
-    """Print the error, and its hint if it has one, to stderr."""
+def complain(error: errors.Error, *, as_json: bool = False) -> None:
+    """Print the error, and its hint if it has one, to stderr; and as JSON to stdout if wanted."""
+    if as_json:
+        import json
+
+        names = ("code", "hint", "expected", "actual")
+        table = {"error": str(error), **{name: getattr(error, name, None) for name in names}}
+        print(json.dumps(table, indent=2, sort_keys=True))
     print(f"certbot-enclave: error: {error}", file=sys.stderr)
     if error.hint:
         print(f"certbot-enclave: hint: {error.hint}", file=sys.stderr)
@@ -85,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code: int = import_module(f"certbot_enclave.cli.{args.command}").run(args)
     except errors.Error as error:
-        complain(error)
+        complain(error, as_json=getattr(args, "json", False))
         return exit_code(error)
     except KeyboardInterrupt:
         print("certbot-enclave: error: interrupted", file=sys.stderr)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from certbot_enclave import errors
 from certbot_enclave.cli import inside
+from certbot_enclave.settings import METHODS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="names the enclave will ask certificates for, comma-separated; may be repeated",
     )
     parser.add_argument("--server", metavar="URL", help="ACME directory")
-    parser.add_argument("--challenge", choices=["http-01"], help="validation method to pin")
+    parser.add_argument("--challenge", choices=list(METHODS), help="validation method to pin")
     parser.add_argument("--account", metavar="URI", help="expected account; any other is an error")
     parser.add_argument(
         "--agree-tos", action="store_true", help="agree to the CA's terms of service"
@@ -74,20 +75,23 @@ def run(args: argparse.Namespace) -> int:
         eab_kid=args.eab_kid,
         eab_hmac_key=_hmac_key(args.eab_hmac_file),
     )
-    issuance.runtime.save_settings()
     issuance.save()
     verdicts = issuance.glance(names)
-    evidence = issuance.renew_evidence()
+    if issuance.own:
+        issuance.runtime.save_settings()
+        evidence = issuance.renew_evidence()
+        inside.progress(f"evidence: {len(evidence)} bytes in {issuance.runtime.evidence_path}")
+    else:
+        inside.progress(f"a further account; evidence stays about {issuance.runtime.own_server}")
     result = {
         "account": registered.uri,
         "thumbprint": registered.key.key.print,
         "new": registered.new,
         "records": list(issuance.records(names)),
-        "evidence": str(issuance.runtime.evidence_path),
+        "evidence": str(issuance.runtime.evidence_path) if issuance.own else None,
         "simulated": issuance.runtime.simulated,
         "domains": [{"name": verdict.name, "verdict": verdict.word} for verdict in verdicts],
     }
-    inside.progress(f"evidence: {len(evidence)} bytes in {result['evidence']}")
     if args.json:
         print(json.dumps(result, indent=2, sort_keys=True))
         return 0
@@ -95,7 +99,8 @@ def run(args: argparse.Namespace) -> int:
         print("SIMULATED enclave: nothing below is vouched for by hardware")
     print(f"account:    {registered.uri}")
     print(f"thumbprint: {registered.key.key.print}")
-    print(f"evidence:   {result['evidence']}")
+    if issuance.own:
+        print(f"evidence:   {result['evidence']}")
     for verdict in verdicts:
         print(f"CAA now:    {verdict.name}: {verdict.word}")
     print("CAA records that bind issuance to this account; nothing else may allow anybody:")

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 
@@ -18,6 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a file to measure, again at every use; may be repeated",
     )
 
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
 
 def run(args: argparse.Namespace) -> int:
     """Make it, and print where the verifier's files are."""
@@ -25,7 +28,15 @@ def run(args: argparse.Namespace) -> int:
 
     directory = Path(args.directory)
     simulated.create(directory, [Path(name) for name in args.image])
+    result = {
+        "simulated": True,
+        "trust_root": str(directory / "root.pem"),
+        "measurements": str(directory / "measurements.json"),
+    }
+    if args.json:
+        print(json.dumps(result, indent=2, sort_keys=True))
+        return 0
     print("SIMULATED enclave: nothing it says is vouched for by hardware")
-    print(f"trust root:   {directory / 'root.pem'}")
-    print(f"measurements: {directory / 'measurements.json'}")
+    print(f"trust root:   {result['trust_root']}")
+    print(f"measurements: {result['measurements']}")
     return 0

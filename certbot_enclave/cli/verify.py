@@ -88,17 +88,6 @@ def _domain(text: str) -> str:
         ) from error
 
 
-def _failed(error: errors.Error) -> dict[str, Any]:
-    return {
-        "verified": False,
-        "code": error.code,
-        "error": str(error),
-        "hint": error.hint,
-        "expected": getattr(error, "expected", None),
-        "actual": getattr(error, "actual", None),
-    }
-
-
 def _records(name: str, verified: Verified) -> list[str]:
     from certbot_enclave.caa import formats
 
@@ -165,20 +154,15 @@ def run(args: argparse.Namespace) -> int:
     name = _domain(args.domain)
     evidence = _read(args.evidence, statement.MAX_EVIDENCE)
     proved: list[str] = []
-    try:
-        verified = verification.verify(
-            evidence,
-            demanded,
-            domain=name,
-            nonce=nonce,
-            now=datetime.now(UTC),
-            trust_root=root,
-            progress=proved.append,
-        )
-    except errors.Error as error:
-        if args.json:
-            print(json.dumps(_failed(error), indent=2, sort_keys=True))
-        raise
+    verified = verification.verify(
+        evidence,
+        demanded,
+        domain=name,
+        nonce=nonce,
+        now=datetime.now(UTC),
+        trust_root=root,
+        progress=proved.append,
+    )
     table = _table(verified, proved, _records(name, verified) if args.caa else [])
     if args.json:
         print(json.dumps(table, indent=2, sort_keys=True))

@@ -239,7 +239,7 @@ def test_evidence_that_is_too_long(world):
 def test_failure_as_json_has_its_code_and_no_mark_of_success(world):
     code, out, err = world.verify(world.evidence(), "--json", domain="example.org")
     table = json.loads(out)
-    assert (code, table["verified"], table["code"]) == (1, False, "domain")
+    assert (code, table["code"], "verified" in table) == (1, "domain", False)
     assert table["expected"] == "example.org"
     assert table["error"] in err
     assert "proved" not in table
