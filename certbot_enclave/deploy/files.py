@@ -11,13 +11,15 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import tempfile
 from pathlib import Path
 
 from certbot_enclave import errors
 
-TIMEOUT = 60  # seconds for the check and for the reload, each
+TIMEOUT = 60.0  # seconds for the check and for the reload, each
+MAX_OUTPUT = 4096  # bytes of a command's output that are looked at
 # A command gets this and nothing of our environment, which the host may have shaped.
 _ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 
@@ -36,23 +38,41 @@ def directory(spec: str) -> Path:
     return Path(path)
 
 
-def _run(what: str, command: str) -> None:
+def _run(what: str, command: str, timeout: float) -> None:
+    # Output goes to a file: a server that the command leaves running would keep a pipe open.
+    with tempfile.TemporaryFile() as output:
+        try:
+            process = subprocess.Popen(
+                shlex.split(command),
+                env=_ENVIRONMENT,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            code = _wait(process, timeout)
+        except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+            raise errors.DeployError(
+                f"deploy {what} cannot be run: {error}", code=f"deploy-{what}"
+            ) from error
+        if code == 0:
+            return
+        output.seek(max(0, output.tell() - MAX_OUTPUT))
+        lines = output.read(MAX_OUTPUT).decode("utf-8", "replace").strip().splitlines()
+    said = "".join(c for c in lines[-1] if c.isprintable()) if lines else "it printed nothing"
+    raise errors.DeployError(
+        f"deploy {what} failed with exit code {code}: {said}", code=f"deploy-{what}"
+    )
+
+
+def _wait(process: subprocess.Popen[bytes], timeout: float) -> int:
     try:
-        words = shlex.split(command)
-        done = subprocess.run(
-            words, env=_ENVIRONMENT, stdin=subprocess.DEVNULL, capture_output=True, timeout=TIMEOUT
-        )
-    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
-        raise errors.DeployError(
-            f"deploy {what} cannot be run: {error}", code=f"deploy-{what}"
-        ) from error
-    if done.returncode != 0:
-        lines = (done.stderr or done.stdout).decode("utf-8", "replace").strip().splitlines()
-        said = lines[-1] if lines else "it printed nothing"
-        raise errors.DeployError(
-            f"deploy {what} failed with exit code {done.returncode}: {said}",
-            code=f"deploy-{what}",
-        )
+        return process.wait(timeout)
+    except subprocess.TimeoutExpired:
+        # Its children too: a check that hangs must not go on beside the next one.
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        raise
 
 
 def _point(link: Path, target: str) -> None:
@@ -63,7 +83,14 @@ def _point(link: Path, target: str) -> None:
 
 
 def deploy(
-    where: Path, name: str, *, key: bytes, chain: bytes, check: str = "", reload: str = ""
+    where: Path,
+    name: str,
+    *,
+    key: bytes,
+    chain: bytes,
+    check: str = "",
+    reload: str = "",
+    timeout: float = TIMEOUT,
 ) -> None:
     """Put a new pair in place, check it, and tell the TLS server.
 
@@ -74,6 +101,7 @@ def deploy(
         chain: Certificate and issuers, PEM.
         check: Command that must succeed while the new pair is in place; empty for none.
         reload: Command that makes the server use it; empty for none.
+        timeout: Seconds for each command.
 
     Raises:
         DeployError: The pair cannot be written (``deploy-write``), or a command failed
@@ -98,7 +126,7 @@ def deploy(
     try:
         for what, command in (("check", check), ("reload", reload)):
             if command:
-                _run(what, command)
+                _run(what, command, timeout)
     except errors.DeployError as error:
         if old is None:
             link.unlink()

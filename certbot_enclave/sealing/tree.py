@@ -68,8 +68,22 @@ def from_json(item: Any) -> File:
     return File(path, mode, data)
 
 
+def _refuse_links(config_dir: Path, relative: str) -> None:
+    """Refuse a symbolic link in the place of a directory or file that a bundle carries."""
+    path = config_dir
+    for part in relative.split("/"):
+        path /= part
+        if path.is_symlink():
+            raise errors.SealError(
+                f"{path} is a symbolic link, expected a file or directory of the enclave's own",
+                code="bundle-link",
+                hint="somebody planted it; start with an empty config directory",
+            )
+
+
 def _paths(config_dir: Path) -> Iterable[Path]:
     for root in CARRIED:
+        _refuse_links(config_dir, root)
         top = config_dir / root
         yield from sorted(
             path for path in top.rglob("*") if path.is_file() and not path.is_symlink()
@@ -85,7 +99,8 @@ def collect(config_dir: Path) -> tuple[File, ...]:
         config_dir: certbot's config directory.
 
     Raises:
-        SealError: There are too many, or one is too large (``bundle-too-large``).
+        SealError: There are too many, one is too large (``bundle-too-large``), or a symbolic link
+            stands in their place (``bundle-link``).
     """
     files: list[File] = []
     for path in _paths(config_dir):
@@ -113,10 +128,14 @@ def restore(config_dir: Path, files: Iterable[File]) -> None:
     Args:
         config_dir: certbot's config directory; made with mode 0755 if missing, as certbot does.
         files: Each replaces what is there.
+
+    Raises:
+        SealError: A symbolic link stands where a directory should (``bundle-link``).
     """
     config_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
     for file in files:
         path = config_dir / file.path
+        _refuse_links(config_dir, file.path)
         for parent in reversed(path.relative_to(config_dir).parents[:-1]):
             (config_dir / parent).mkdir(mode=0o700, exist_ok=True)
         write(path, file.data, file.mode)

@@ -164,7 +164,8 @@ def test_the_second_try_counts(liar):
         {"cut": 12},
         {"cut": 0},
     ],
-    ids=str,
+    # By name: the workers that share the tests must agree on it.
+    ids=lambda options: " ".join(getattr(v, "__name__", str(v)) for v in options.values()),
 )
 @pytest.mark.parametrize("way", ["udp", "tcp"])
 def test_what_is_no_answer_to_the_question_is_a_failure(liar, options, way):

@@ -3,6 +3,7 @@
 
 import os
 import stat
+from pathlib import Path
 
 import pytest
 
@@ -78,6 +79,27 @@ def test_check_sees_the_new_pair(tmp_path):
 def test_last_line_of_the_command_is_told(tmp_path):
     with pytest.raises(errors.DeployError, match="exit code 3: second"):
         _deploy(tmp_path, 1, check="/bin/sh -c 'echo first >&2; echo second >&2; exit 3'")
+
+
+def test_odd_output_is_told_in_one_printable_line(tmp_path):
+    script = "head -c 100000 /dev/zero | tr '\\\\0' x; printf '\\\\n\\\\377\\\\033[31mred'; exit 1"
+    with pytest.raises(errors.DeployError, match=r"exit code 1: \ufffd\[31mred"):
+        _deploy(tmp_path, 1, check=f'/bin/sh -c "{script}"')
+
+
+def test_command_that_hangs_is_killed_with_its_children(tmp_path):
+    pids = tmp_path / "pids"
+    script = f"sleep 600 & echo $! > {pids}; wait"
+    with pytest.raises(errors.DeployError, match="timed out"):
+        _deploy(tmp_path / "tls", 1, check=f"/bin/sh -c '{script}'", timeout=1.0)
+    child = Path("/proc", pids.read_text().strip(), "stat")
+    # A killed child whose parent is gone is reaped by init, or still a zombie.
+    assert not child.exists() or child.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def test_command_may_leave_a_server_running(tmp_path):
+    _deploy(tmp_path, 1, reload="/bin/sh -c 'sleep 2 & exit 0'", timeout=1.0)
+    assert _pair(tmp_path) == (b"key1", b"chain1")
 
 
 def test_commands_get_no_environment_of_ours(tmp_path, monkeypatch):

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Keys go to RAM only."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -41,3 +43,42 @@ def test_what_cannot_be_looked_at_is_an_error():
     with pytest.raises(errors.TransportError) as caught:
         ram._filesystem_type(Path("/no/such/path"))
     assert caught.value.code == "directory-unreadable"
+
+
+def _limits(before):
+    script = f"""
+import ctypes
+from certbot_enclave.sealing import ram
+{before}
+print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0), open("/proc/self/limits").read())
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    return done.stdout, done.stderr
+
+
+def test_core_dumps_are_off():
+    raise_limit = "import resource; resource.setrlimit(resource.RLIMIT_CORE, (4096, 4096))"
+    before, _ = _limits(raise_limit)
+    assert before.startswith("1 ")  # PR_GET_DUMPABLE
+    after, _ = _limits(f"{raise_limit}\nram.forbid_core_dumps()")
+    assert after.startswith("0 ")
+    assert "Max core file size        0                    0 " in after
+
+
+def test_kernel_that_refuses_is_an_error(monkeypatch):
+    class Libc:
+        def prctl(self, *_arguments):
+            return -1
+
+    monkeypatch.setattr(ram.ctypes, "CDLL", lambda _name: Libc())
+    with pytest.raises(errors.EnclaveError) as caught:
+        ram.forbid_core_dumps()
+    assert caught.value.code == "core-dumps"
+
+    def refused(*_arguments):
+        raise OSError("not allowed")
+
+    monkeypatch.setattr(ram.resource, "setrlimit", refused)
+    with pytest.raises(errors.EnclaveError) as caught:
+        ram.forbid_core_dumps()
+    assert caught.value.code == "core-dumps"

@@ -94,3 +94,19 @@ def test_write_replaces_and_does_not_follow(tmp_path):
     assert target.read_bytes() == b"old"
     assert link.read_bytes() == b"new"
     assert _mode(link) == 0o600
+
+
+@pytest.mark.parametrize("place", ["accounts", "enclave", "enclave/settings.json"])
+def test_planted_links_are_refused(tmp_path, place):
+    config, outside = tmp_path / "config", tmp_path / "outside"
+    outside.mkdir()
+    (config / place).parent.mkdir(parents=True, exist_ok=True)
+    (config / place).symlink_to(outside)
+    with pytest.raises(errors.SealError) as caught:
+        tree.collect(config)
+    assert caught.value.code == "bundle-link"
+    path = "enclave/settings.json" if place.startswith("enclave") else "accounts/a/regr.json"
+    with pytest.raises(errors.SealError) as caught:
+        tree.restore(config, [tree.File(path, 0o600, b"{}")])
+    assert caught.value.code == "bundle-link"
+    assert list(outside.iterdir()) == []

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A bundle is authenticated before it is opened, and opens for the code that sealed it only."""
+
+import hashlib
+import json
+
+import pytest
+from zope.interface import implementer
+
+from certbot_enclave import errors
+from certbot_enclave.attestation import document, measurements, simulated
+from certbot_enclave.attestation.simulated import SimulatedAttester, measure
+from certbot_enclave.interfaces import IAttester
+from certbot_enclave.sealing import bundle, envelope, tree
+from certbot_enclave.sealing.simulated import SimulatedSealer
+from tests.support import forge
+from tests.support.components import BrokenAttester, MemorySealer
+
+CONTENTS = bundle.Contents(
+    "ab" * 16,
+    3,
+    "/etc/letsencrypt",
+    ("https://ca.test/account/1",),
+    (tree.File("accounts/ca/1/private_key.json", 0o400, b"sealed"),),
+)
+
+
+@implementer(IAttester)
+class Forged:
+    """Makes documents with any measurements, under a root of its own."""
+
+    simulated = True
+    trust_root = forge.CHAIN.root
+
+    def __init__(self, pcrs):
+        self._pcrs = pcrs
+
+    def attest(self, *, user_data, public_key, nonce):
+        return forge.document(
+            user_data=user_data, public_key=public_key, nonce=nonce, pcrs=self._pcrs
+        )
+
+
+def _make(attester, sealer=None, contents=CONTENTS):
+    return bundle.make(
+        contents, sealer=sealer or MemorySealer(), attester=attester, public_key=b"account key"
+    )
+
+
+def _own(where):
+    zero = bytes(measurements.SIZE)
+    return {index: zero for index in range(16)} | measure(where)
+
+
+@pytest.fixture
+def attester(ours):
+    return SimulatedAttester(str(ours))
+
+
+@pytest.fixture
+def opened(ours, attester):
+    """Open a bundle as our own enclave does; gives contents or the error's code."""
+
+    def open_(data, sealer=None, own=None):
+        try:
+            return bundle.open_(
+                data,
+                sealer=sealer or MemorySealer(),
+                trust_root=attester.trust_root,
+                own=own or _own(ours),
+            )
+        except errors.Error as error:
+            return error.code
+
+    return open_
+
+
+def test_round_trip(attester, opened):
+    assert opened(_make(attester)) == CONTENTS
+
+
+def test_document_binds_header_and_ciphertext(attester):
+    data = _make(attester)
+    end = 4 + int.from_bytes(data[:4], "big")
+    found = document.authenticate(data[end:], trust_root=attester.trust_root)
+    expected = hashlib.sha512(b"certbot-enclave-bundle-v1:" + data[4:end]).digest()
+    assert (found.user_data, found.public_key) == (expected, b"account key")
+
+
+def test_every_cut_is_refused(attester, opened):
+    data = _make(attester)
+    for end in [*range(0, len(data), 97), len(data) - 1]:
+        assert isinstance(opened(data[:end]), str), end
+    assert opened(b"") == "bundle-truncated"
+    assert isinstance(opened(data + b"\x00"), str)
+
+
+def test_every_changed_byte_is_refused_before_the_sealer_is_asked(attester, opened):
+    data = _make(attester)
+    sealer = MemorySealer()
+    sealer.unwrap = None  # a call would be a TypeError
+    for at in range(0, len(data), 41):
+        changed = bytearray(data)
+        changed[at] ^= 1
+        assert isinstance(opened(bytes(changed), sealer=sealer), str), at
+
+
+def test_mixed_bundles_are_refused(attester, opened):
+    one, two = _make(attester), _make(attester)
+    ends = [4 + int.from_bytes(data[:4], "big") for data in (one, two)]
+    assert opened(one[: ends[0]] + two[ends[1] :]) == "bundle-unattested"
+
+
+def test_other_hardware_is_refused(tmp_path, opened, theirs):
+    simulated.create(tmp_path / "foreign", [tmp_path / "ours" / "app.bin"])
+    assert opened(_make(SimulatedAttester(str(tmp_path / "foreign")))) == "chain-root"
+
+
+def test_other_code_is_refused_although_it_may_seal(ours, theirs, opened):
+    """The host's own code, on the same hardware, seals with the same key service."""
+    data = _make(SimulatedAttester(str(theirs)), SimulatedSealer(str(ours)))
+    assert opened(data, SimulatedSealer(str(ours))) == "bundle-foreign"
+
+
+def _between(sealed, own):
+    """Open a bundle sealed under some measurements with others; contents, or the error's code."""
+    try:
+        return bundle.open_(
+            _make(Forged(sealed)), sealer=MemorySealer(), trust_root=Forged.trust_root, own=own
+        )
+    except errors.SealError as error:
+        return error.code
+
+
+GENUINE = forge.content()["pcrs"]
+SOME, OTHER = bytes([7]) * measurements.SIZE, bytes([8]) * measurements.SIZE
+
+
+@pytest.mark.parametrize("index", [0, 1, 2, 8, 16, 31])
+def test_each_pcr_that_names_code_counts(index):
+    sealed = {**GENUINE, index: SOME}
+    assert _between(sealed, sealed) == CONTENTS
+    assert _between(sealed, GENUINE) == "bundle-foreign"
+    assert _between(GENUINE, sealed) == "bundle-foreign"
+    assert _between(sealed, {**GENUINE, index: OTHER}) == "bundle-foreign"
+
+
+@pytest.mark.parametrize("index", [3, 5, 15])
+def test_pcrs_that_name_the_instance_do_not_count(index):
+    assert _between({**GENUINE, index: SOME}, GENUINE) == CONTENTS
+
+
+def test_document_of_nothing_is_refused(opened):
+    data = _make(BrokenAttester(b"\x84"))
+    assert opened(data).startswith("cbor-")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"config_dir": 1},
+        {"accounts": "https://ca.test/account/1"},
+        {"accounts": [1]},
+        {"files": [{"path": "../x", "mode": 0o600, "data": ""}]},
+        {"files": None},
+        {"files": [{}] * (tree.MAX_FILES + 1)},
+    ],
+)
+def test_content_is_checked_after_it_is_authenticated(attester, opened, monkeypatch, change):
+    written = json.dumps
+
+    def dumps(value, **options):
+        known = isinstance(value, dict) and "config_dir" in value
+        return written({**value, **change} if known else value, **options)
+
+    monkeypatch.setattr(bundle.json, "dumps", dumps)
+    data = _make(attester)
+    assert opened(data) in ("bundle-content", "bundle-file")
+
+
+def test_fields_must_be_what_they_are(attester, opened, monkeypatch):
+    sealed = envelope.seal
+
+    def seal(plaintext, *, kind, fields, sealer):
+        return sealed(plaintext, kind=kind, fields={"bundle_id": 7, "generation": 1}, sealer=sealer)
+
+    monkeypatch.setattr(bundle.envelope, "seal", seal)
+    assert opened(_make(attester)) == "bundle-content"

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""State is restored once a boot, sealed when it matters, and never silently begun anew."""
+
+import os
+import shutil
+
+import pytest
+
+from certbot_enclave import errors
+from certbot_enclave.attestation.simulated import SimulatedAttester, measure
+from certbot_enclave.sealing import tree
+from certbot_enclave.sealing.simulated import SimulatedSealer
+from certbot_enclave.sealing.state import Mark, State
+from tests.support.components import MemoryStore
+
+URI = "https://ca.test/account/1"
+
+
+class World:
+    """One enclave with its store; `boot` makes the state of a run."""
+
+    def __init__(self, ours, config):
+        self.ours, self.config = ours, config
+        self.store = MemoryStore()
+        self.own = {index: bytes(48) for index in range(16)} | measure(ours)
+
+    def state(self, config=None):
+        return State(
+            config or self.config,
+            store=self.store,
+            sealer=SimulatedSealer(str(self.ours)),
+            attester=SimulatedAttester(str(self.ours)),
+        )
+
+    def restore(self, config=None, **expected):
+        return self.state(config).restore(self.own, **expected)
+
+    def account(self, text=b"sealed key"):
+        path = self.config / "accounts" / "ca" / "1" / "private_key.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        tree.write(path, text, 0o400)
+        return path
+
+    def reboot(self):
+        shutil.rmtree(self.config, ignore_errors=True)
+
+
+@pytest.fixture
+def world(ours, tmp_path):
+    return World(ours, tmp_path / "config")
+
+
+def _code(call, *args, **kwargs):
+    with pytest.raises(errors.Error) as caught:
+        call(*args, **kwargs)
+    return caught.value.code
+
+
+def test_first_boot_begins_with_nothing(world):
+    assert world.state().mark() is None
+    mark = world.restore()
+    assert (mark.generation, mark.restored_from) == (0, 0)
+    assert len(bytes.fromhex(mark.bundle_id)) == 16
+    assert world.restore() == mark  # once a boot
+    assert world.store.written == []
+
+
+def test_generations_count_over_boots(world):
+    first = world.restore()
+    path = world.account()
+    assert world.state().save([URI], b"key") == Mark(first.bundle_id, 1, 0)
+    assert world.state().save([URI], b"key") == Mark(first.bundle_id, 2, 0)
+    world.reboot()
+    assert world.restore() == Mark(first.bundle_id, 2, 2)
+    assert path.read_bytes() == b"sealed key"
+    assert path.stat().st_mode & 0o777 == 0o400
+    assert world.state().save([URI], b"key") == Mark(first.bundle_id, 3, 2)
+    assert (world.config / "enclave" / "boot.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_save_before_restore_is_refused(world):
+    world.account()
+    assert _code(world.state().save, [URI], b"key") == "state-unrestored"
+    assert world.store.written == []
+
+
+def test_unreachable_store_is_not_an_empty_one(world):
+    world.store.down = True
+    assert _code(world.restore) == "store-unreachable"
+    assert world.state().mark() is None
+    assert not world.config.exists()
+
+
+def _saved(world):
+    world.restore()
+    world.account()
+    world.state().save([URI], b"key")
+    world.reboot()
+
+
+def test_damaged_bundle_writes_nothing(world):
+    _saved(world)
+    world.store.written.append(world.store.written[-1][:-1])
+    assert isinstance(_code(world.restore), str)
+    assert not world.config.exists()
+
+
+def test_other_directory_is_refused(world, tmp_path):
+    _saved(world)
+    assert _code(world.restore, tmp_path / "elsewhere") == "bundle-directory"
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_expected_account_makes_any_other_an_error(world):
+    _saved(world)
+    assert _code(world.restore, expected_account=URI + "0") == "bundle-account"
+    assert not world.config.exists()
+    assert world.restore(expected_account=URI).generation == 1
+
+
+def test_accounts_that_no_bundle_holds_are_a_conflict(world):
+    _saved(world)
+    world.account(b"planted by the host")
+    assert _code(world.restore) == "state-conflict"
+
+
+def test_what_a_killed_restore_left_is_no_conflict(world):
+    _saved(world)
+    world.account()  # written before the kill, and the mark was not
+    assert world.restore().generation == 1
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"bundle_id": 1}', "[]"])
+def test_damaged_mark_is_said(world, text):
+    world.restore()
+    (world.config / "enclave" / "boot.json").write_text(text)
+    assert _code(world.restore) == "state-damaged"
+
+
+def test_failed_write_loses_nothing(world):
+    _saved(world)
+    world.restore()
+    before = world.state().mark()
+    world.store.down = True
+    assert _code(world.state().save, [URI], b"key") == "store-unreachable"
+    assert world.state().mark() == before
+    world.store.down = False
+    assert world.state().save([URI], b"key").generation == before.generation + 1
+
+
+def test_kill_between_store_and_mark_repeats_a_generation_only(world, monkeypatch):
+    _saved(world)
+    world.restore()
+
+    def killed(*_arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            world.state().save([URI], b"key")
+    assert len(world.store.written) == 2
+    assert world.state().save([URI], b"key").generation == 2
+    world.reboot()
+    assert world.restore().generation == 2
