@@ -66,6 +66,8 @@ def _asking(url: str) -> Iterator[None]:
     """Translate what can go wrong between us and the CA."""
     try:
         yield
+    except requests.exceptions.InvalidJSONError as error:
+        raise _broken(url, error) from error
     except requests.exceptions.RequestException as error:
         raise errors.TransportError(
             f"cannot reach the ACME server {url}: {_reason(error)}",
@@ -79,9 +81,13 @@ def _asking(url: str) -> Iterator[None]:
     except (acme_errors.Error, josepy.errors.Error, ValueError, TypeError) as error:
         if isinstance(error, errors.Error):
             raise
-        raise errors.AccountError(
-            f"the ACME server {url} did not answer as RFC 8555 says: {error}", code="ca-broken"
-        ) from error
+        raise _broken(url, error) from error
+
+
+def _broken(url: str, error: Exception) -> errors.AccountError:
+    return errors.AccountError(
+        f"the ACME server {url} did not answer as RFC 8555 says: {error}", code="ca-broken"
+    )
 
 
 def _reason(error: BaseException) -> str:
