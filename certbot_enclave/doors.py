@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""certbot's own doors, through which the host could reach the account (DESIGN.md §6.7).
+"""certbot's own doors, through which the host could reach the account (docs/settings.md).
 
 Arguments, environment and certbot's configuration files are not measured. Each of these lets them
 run code, change what is trusted, or bring a key from outside; so each is closed unless the settings

@@ -110,7 +110,7 @@ class SealError(Error):
 
 
 class GuardError(Error):
-    """The guarded account key refuses to sign (DESIGN.md §6.4)."""
+    """The guarded account key refuses to sign (docs/guard.md)."""
 
 
 class GateError(Error):

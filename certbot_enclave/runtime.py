@@ -29,7 +29,7 @@ from certbot_enclave.settings import (
 )
 
 NSM = "/dev/nsm"
-CLOCK_TOLERANCE = 60.0  # seconds between our clock and the hardware's (DESIGN.md §6.4)
+CLOCK_TOLERANCE = 60.0  # seconds between our clock and the hardware's (docs/guard.md)
 
 
 @dataclass(frozen=True)

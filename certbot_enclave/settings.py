@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The measured settings file and the effective settings of this run (DESIGN.md §6.7).
+"""The measured settings file and the effective settings of this run (docs/settings.md).
 
 Measurements cover the image, not arguments or environment. So what decides about security has one
 home: ``/etc/certbot-enclave/settings.toml``, which is part of the image. The same names exist as

@@ -244,7 +244,7 @@ def error_tables() -> str:
     for kind in order:
         made: type[errors.Error] = getattr(errors, kind)
         exit_code = cli.exit_code(made("", code=""))
-        about = re.sub(r" \(DESIGN.md [^)]*\)", "", str(made.__doc__).splitlines()[0])
+        about = re.sub(r" \(docs/[^)]*\)", "", str(made.__doc__).splitlines()[0])
         parts += [f"## {kind}", "", f"{about} Exit code {exit_code}. {ADVICE[kind]}", ""]
         parts += ["| code | says | what to do |", "|---|---|---|"]
         codes = sorted({row.code for row in found if row.kind == kind})

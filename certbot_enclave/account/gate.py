@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from certbot_enclave import errors
 
-OPEN_FOR = 300.0  # seconds of monotonic time after a passing check (DESIGN.md §6.4)
+OPEN_FOR = 300.0  # seconds of monotonic time after a passing check (docs/guard.md)
 
 
 class Gate:

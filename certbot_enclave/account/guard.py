@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The signing rules of the guarded account key: an allow-list, default deny (DESIGN.md §6.4)."""
+"""The signing rules of the guarded account key: an allow-list, default deny (docs/guard.md)."""
 
 from __future__ import annotations
 

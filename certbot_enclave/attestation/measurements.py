@@ -66,7 +66,7 @@ def to_json(pcrs: Mapping[int, bytes]) -> str:
 
 
 def read_table(table: Any, source: str) -> dict[int, bytes]:
-    """Read ``PCRn`` = hex members; a set needs PCR0, PCR1 and PCR2 (DESIGN.md §6.2).
+    """Read ``PCRn`` = hex members; a set needs PCR0, PCR1 and PCR2 (docs/policy.md).
 
     PCR1 alone is shared by every image that is built with stock parts, so a set without PCR0 would
     accept strangers' code; zero digests are those of a debug enclave.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The verdict: can nobody else get a certificate for this name (DESIGN.md §6.3)?
+"""The verdict: can nobody else get a certificate for this name (docs/owner.md)?
 
 Exclusive means: Boulder's strict reading allows our account by our method, and the most liberal
 reading that any CA's parser could take allows nobody else, for the name, for its own wildcard

@@ -31,7 +31,7 @@ _COULD_NOT_TELL = (errors.TransportError, errors.EnclaveError)
 
 
 def exit_code(error: errors.Error) -> int:
-    """Return the exit code that tells this kind of error to a monitor (DESIGN.md §6.6)."""
+    """Return the exit code that tells this kind of error to a monitor (docs/operator.md)."""
     if isinstance(error, _USAGE_ERRORS):
         return 2
     if isinstance(error, _COULD_NOT_TELL):

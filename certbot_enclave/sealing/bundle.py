@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bundles: the sealed *and attested* state that an untrusted host may keep (DESIGN.md §6.5).
+"""Bundles: the sealed *and attested* state that an untrusted host may keep (docs/operator.md).
 
 Layout: length of the envelope (4 bytes, big-endian) ‖ envelope ‖ attestation document with
 ``user_data`` = SHA-512(``certbot-enclave-bundle-v1:`` ‖ envelope). Sealing is not authenticity: a

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Directories that hold keys must be in RAM (DESIGN.md §6.5)."""
+"""Directories that hold keys must be in RAM (docs/operator.md)."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ _PR_SET_DUMPABLE = 4  # prctl(2)
 
 
 def forbid_core_dumps() -> None:
-    """Switch core dumps of this process off (DESIGN.md §6.5).
+    """Switch core dumps of this process off (docs/operator.md).
 
     The limit alone is not enough: a ``core_pattern`` that pipes to a program ignores it (core(5)).
 

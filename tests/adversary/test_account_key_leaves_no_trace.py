@@ -93,7 +93,7 @@ def test_no_process_ever_writes_it(enclave, ca, owner):
 
 @pytest.mark.parametrize("verb", ["register", "certonly"])
 def test_crash_leaves_no_core(enclave, ca, owner, verb):
-    """Core dumps are off before the key is made (DESIGN.md §6.5)."""
+    """Core dumps are off before the key is made (docs/operator.md)."""
     ca.stall("newNonce")
     words = [*enclave.directories, *enclave.settings("--"), "--agree-tos"]
     words += [f"--server={enclave.server}", "--domains=example.test"]

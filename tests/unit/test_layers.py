@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Imports point down (DESIGN.md §5), and the owner's commands stay light."""
+"""Imports point down (CONTRIBUTING.md), and the owner's commands stay light."""
 
 import ast
 import subprocess

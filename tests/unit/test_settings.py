@@ -35,6 +35,7 @@ BAD_FILES = {
     "comma in an item": (b'hooks = ["a,b"]', "setting-invalid"),
     "newline in an item": (b'hooks = ["a\\nb"]', "setting-invalid"),
     "newline in a text": (b'server = "a\\nb"', "setting-invalid"),
+    "unknown method": (b'challenge = "dns-01"', "setting-invalid"),
     "table": (b"[server]\nx = 1", "setting-invalid"),
     "too large": (b"#" * (settings.MAX_FILE + 1), "setting-size"),
 }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Beside certbot's other verbs, authenticators and options (DESIGN.md §6.4, §6.7)."""
+"""Beside certbot's other verbs, authenticators and options (docs/guard.md)."""
 
 from pathlib import Path
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""DESIGN.md §6.4, sentence by sentence: what the account key signs, and what it refuses."""
+"""docs/guard.md, sentence by sentence: what the account key signs, and what it refuses."""
 
 import base64
 import ipaddress
