@@ -15,7 +15,8 @@ from pathlib import Path
 from certbot_enclave.attestation import measurements
 from tests.support.ca.launcher import TestCA
 from tests.support.world.dns import DnsWorld
-from tests.support.world.enclave import BIN, Enclave, Outcome
+from tests.support.world.enclave import Enclave, Outcome
+from tests.support.world.host import Host
 from tests.support.world.nginx import Nginx
 from tests.support.world.process import free_port, program
 
@@ -76,32 +77,6 @@ def show(outcome: Outcome, *, code: int, say: str | None = None, lines: int = 12
     if outcome.code != code or (say is not None and say not in outcome.text):
         raise Unexpected(f"expected exit code {code} and {say!r}:\n{outcome.text}")
     return outcome
-
-
-def host(ca: TestCA, folder: Path, port: int) -> Outcome:
-    """Stock certbot on the host: it holds the network path, so it answers http-01 itself."""
-    command = [
-        "certbot",
-        "certonly",
-        "--standalone",
-        "--non-interactive",
-        "--agree-tos",
-        "--register-unsafely-without-email",
-        f"--domain={DOMAIN}",
-        f"--server={ca.directory_url}",
-        f"--http-01-port={port}",
-        "--http-01-address=127.0.0.1",
-        *(f"--{name}-dir={folder / name}" for name in ("config", "work", "logs")),
-    ]
-    done = subprocess.run(
-        [str(BIN / command[0]), *command[1:]],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        stdin=subprocess.DEVNULL,
-        env={"PATH": "/usr/bin:/bin", "REQUESTS_CA_BUNDLE": str(ca.tls_root)},
-    )
-    return Outcome(tuple(command), done.returncode, done.stdout, done.stderr)
 
 
 def run(*command: str) -> Outcome:
@@ -203,14 +178,15 @@ def acts(
         """5. The host controls the enclave's whole network path. It answers http-01 for the name
         perfectly, with stock certbot and an account of its own. At our CA, accounturi stops it:"""
     )
-    show(host(ca, state / "host", port), code=1, say="CAA")
+    host = Host(state / "host", port)
+    show(host.issue(ca), code=1, say="CAA")
     tell("   At another CA, the issuer name stops it:")
-    show(host(other, state / "host", port), code=1, say="CAA")
+    show(host.issue(other), code=1, say="CAA")
     tell("   It plants that account of its own where the enclave's should be; the plugin refuses:")
     accounts = enclave.config / "accounts"
     shutil.copytree(accounts, state / "kept")
     shutil.rmtree(accounts)
-    shutil.copytree(state / "host" / "config" / "accounts", accounts)
+    shutil.copytree(host.accounts, accounts)
     show(enclave.issue("--force-renewal"), code=1, say="was not made by this enclave")
     shutil.rmtree(accounts)
     shutil.copytree(state / "kept", accounts)

@@ -9,7 +9,7 @@ from acme import messages
 from certbot import errors as certbot_errors
 from certbot._internal.account import Account, AccountFileStorage
 from cryptography.hazmat.primitives.asymmetric import ec
-from josepy import JWKEC
+from josepy.jwk import JWKEC
 
 from certbot_enclave import errors
 from certbot_enclave.account import key as account_key

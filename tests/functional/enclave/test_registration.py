@@ -198,3 +198,26 @@ def test_store_that_is_down_registers_nothing(enclave, ca, owner):
         assert done.code != 0
         assert "store" in done.text
     assert ca.accounts() == []
+
+
+def test_further_account_leaves_evidence_and_settings_alone(enclave, ca, owner, new_ca):
+    """A staging account beside the enclave's own (docs/operator.md, Rehearsals)."""
+    enclave.register().ok()
+    kept = enclave.evidence.read_bytes()
+    staging = new_ca()
+    own = (enclave.server, enclave.tls_root)
+    enclave.server, enclave.tls_root = staging.directory_url, staging.tls_root
+    table = enclave.registered()
+    assert (table["account"], table["evidence"]) == (staging.accounts()[0]["uri"], None)
+    assert "a further account" in enclave.register().err
+    assert enclave.evidence.read_bytes() == kept
+    enclave.server, enclave.tls_root = own
+    enclave.run("certbot-enclave", "attest", *enclave.directories).ok()
+    assert _said(enclave).directory == ca.directory_url
+
+
+def test_failure_as_json_has_a_code(enclave, ca, owner):
+    done = enclave.register("--json", agree=False)
+    assert done.code == 2
+    assert json.loads(done.out)["code"] == "account-missing"
+    assert "certbot-enclave: error: " in done.err
