@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 SERVERS := pebble knot knot-dnsutils unbound nginx-light strace curl openssl
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check soak mutate bench clean servers
+.PHONY: help demo test check oldest soak mutate bench clean servers
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,20 +24,31 @@ check: $(VENV)/ready ## Lint, types, unit tests, docs; no servers (under 3 minut
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/unit -n 2 -m "not soak"
 
+oldest: .venv-oldest/ready servers ## Run the tests that touch dependencies with the oldest ones
+	.venv-oldest/bin/python -m pytest -q -n 2 -m "not soak" tests/unit \
+		tests/functional/enclave/test_issuance.py tests/functional/enclave/test_certbot.py \
+		tests/functional/enclave/test_account_rules.py
+
 soak: $(VENV)/ready servers ## Run the exhaustive jobs
 	$(BIN)/python -m pytest -m soak
 
-mutate: $(VENV)/ready ## Remove each check in turn; a test must turn red
+mutate: $(VENV)/ready servers ## Remove each check in turn; a test must turn red
 	$(BIN)/python -m tests.mutate
 
 bench: $(VENV)/ready servers ## Measure against peers, as ratios
 	$(BIN)/python -m benchmarks.run
 
 clean: ## Remove what these targets made
-	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-oldest build *.egg-info .mypy_cache .ruff_cache .hypothesis
 
 servers:
 	@sh tests/support/system_packages.sh $(SERVERS)
+
+.venv-oldest/ready: setup.py tests/oldest.txt $(VENV)/ready
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install -q --disable-pip-version-check \
+		--root-user-action ignore -c tests/oldest.txt -e '.[dev]'
+	@touch $@
 
 $(VENV)/ready: setup.py
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \

@@ -20,8 +20,8 @@ setup(
     install_requires=[
         "acme>=5.3",
         "certbot>=5.3",
-        "cryptography>=45",
-        "dnspython>=2.6",
+        "cryptography>=45.0.7",
+        "dnspython>=2.9",
         "josepy>=2.0",
         "zope.interface>=6.0",
     ],

@@ -74,11 +74,16 @@ def _loaded(code):
     return {name.split(".")[0] for name in done.stdout.split()}
 
 
+# Old namespace packages put their root into every interpreter.
+BARE = _loaded("pass")
+
+
 @pytest.mark.parametrize(
     "module", ["certbot_enclave.verification", "certbot_enclave.cli.verify", "certbot_enclave.caa"]
 )
 def test_owner_commands_load_nothing_heavy(module):
-    assert _loaded(f"import {module}") & (HEAVY | {"zope", "dns"}) == set()
+    loaded = _loaded(f"import {module}") - BARE
+    assert loaded & (HEAVY | {"zope", "dns"}) == set()
 
 
 def test_plugin_import_is_light():

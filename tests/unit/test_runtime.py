@@ -236,3 +236,11 @@ def test_saved_settings_are_read_again(options, directories):
     assert again.settings == found.settings
     path = directories.config / "enclave" / "settings.json"
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_core_dumps_are_off_before_anything_else(monkeypatch, options, directories):
+    def refused():
+        raise errors.EnclaveError("core dumps cannot be switched off", code="core-dumps")
+
+    monkeypatch.setattr(runtime.ram, "forbid_core_dumps", refused)
+    assert _code({**options, "attester": "nonsense:x"}, directories) == "core-dumps"

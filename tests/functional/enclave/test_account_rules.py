@@ -76,6 +76,8 @@ def test_registered_once_and_found_again(inside):
 def test_no_agreement_no_account(inside):
     assert inside.code(Request()) == "account-missing"
     assert inside.ca.accounts() == []
+    assert not inside.pending.exists()
+    assert inside.ca.count("requests", "directory") == 0  # nobody needs to be asked for that
 
 
 def test_expected_account_is_never_made(inside):
@@ -107,6 +109,11 @@ def test_pending_key_that_the_ca_knows_needs_no_agreement(inside):
     assert len(inside.ca.accounts()) == 1
     assert known <= 1
     assert found.uri == inside.ca.accounts()[0]["uri"]
+
+
+def test_pending_key_with_an_unexpected_account_is_refused(inside):
+    _left_pending(inside, status=500)
+    assert inside.code(account=f"{inside.ca.directory_url}/7") == "account-unexpected"
 
 
 def test_pending_at_another_directory_is_said(inside, new_ca):
@@ -290,6 +297,13 @@ def test_deactivated_account(inside):
     inside.ca.deactivate(inside.ensure().uri)
     assert inside.code() in ("account-status", "ca-refused")
     assert len(inside.ca.accounts()) == 1
+
+
+def test_account_that_the_ca_calls_revoked(inside):
+    uri = inside.ensure().uri
+    body = json.dumps({"status": "revoked"})
+    inside.ca.fault("newAccount", status=200, body=body, headers={"Location": uri})
+    assert inside.code() == "account-status"
 
 
 def test_what_the_directory_says(inside):
