@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 import subprocess
-import time
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,22 +29,33 @@ class Cost:
 Command = Callable[[], tuple[Sequence[str], Mapping[str, str]]]
 
 
+# The kernel counts the memory of the process that forks as the child's own until exec, so a small
+# process starts the command and takes its figures.
+_LAUNCHER = """
+import os, sys, time
+log = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+actions = [(os.POSIX_SPAWN_DUP2, log, 1), (os.POSIX_SPAWN_DUP2, log, 2)]
+started = time.perf_counter()
+pid = os.posix_spawn(sys.argv[2], sys.argv[2:], os.environ, file_actions=actions)
+_, status, usage = os.wait4(pid, 0)
+wall = time.perf_counter() - started
+print(os.waitstatus_to_exitcode(status), wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss)
+"""
+
+
 def _run(command: Sequence[str], environment: Mapping[str, str], log: Path) -> Cost:
-    with log.open("wb") as output:
-        started = time.perf_counter()
-        process = subprocess.Popen(
-            list(command),
-            env=dict(environment),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-        _, status, usage = os.wait4(process.pid, 0)
-        wall = time.perf_counter() - started
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
-        raise RuntimeError(f"{' '.join(command)}: exit {process.returncode}\n{log.read_text()}")
-    return Cost(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(log), *command],
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    code, wall, cpu, memory = done.stdout.split()
+    if code != "0":
+        raise RuntimeError(f"{' '.join(command)}: exit {code}\n{log.read_text()}")
+    return Cost(float(wall), float(cpu), int(memory) / 1024)
 
 
 def compare(ours: Command, peer: Command, *, runs: int, log: Path) -> tuple[list[Cost], list[Cost]]:
