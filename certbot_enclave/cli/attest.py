@@ -8,6 +8,7 @@ import sys
 
 from certbot_enclave import errors
 from certbot_enclave.cli import inside
+from certbot_enclave.cli import nonce as nonce_option
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,23 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     inside.add_arguments(parser)
 
 
-def _nonce(text: str | None) -> bytes | None:
-    if text is None:
-        return None
-    try:
-        nonce = bytes.fromhex(text)
-    except ValueError as error:
-        raise errors.PolicyError("--nonce is no hex", code="nonce-invalid") from error
-    if not 16 <= len(nonce) <= 64:
-        raise errors.PolicyError(
-            f"--nonce has {len(nonce)} bytes, expected 16 to 64", code="nonce-invalid"
-        )
-    return nonce
-
-
 def run(args: argparse.Namespace) -> int:
     """Make evidence; without a nonce it also replaces the stored one."""
-    nonce = _nonce(args.nonce)
+    nonce = nonce_option.parse(args.nonce)
     issuance = inside.start(args)
     server = issuance.runtime.settings.text("server")
     if not server:

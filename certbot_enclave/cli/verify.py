@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from certbot_enclave import errors, fields, policy, statement, verification
+from certbot_enclave.cli import nonce as nonce_option
 
 if TYPE_CHECKING:
     from certbot_enclave.verification import Verified
@@ -61,20 +62,6 @@ def _root(path: str | None) -> bytes | None:
         return binascii.a2b_base64(body)
     except (ValueError, IndexError, x509.InvalidVersion, Warning) as error:
         raise errors.PolicyError(f"{path} is no PEM certificate", code="trust-root") from error
-
-
-def _nonce(text: str | None) -> bytes | None:
-    if text is None:
-        return None
-    try:
-        nonce = bytes.fromhex(text)
-    except ValueError as error:
-        raise errors.PolicyError("--nonce is no hex", code="nonce-invalid") from error
-    if not 16 <= len(nonce) <= 64:
-        raise errors.PolicyError(
-            f"--nonce has {len(nonce)} bytes, expected 16 to 64", code="nonce-invalid"
-        )
-    return nonce
 
 
 def _domain(text: str) -> str:
@@ -150,7 +137,7 @@ def _print(table: dict[str, Any]) -> None:
 def run(args: argparse.Namespace) -> int:
     """Verify, and print what was proved and what was not checked."""
     demanded = policy.parse(_read(args.policy, policy.MAX_POLICY), args.policy)
-    root, nonce = _root(args.trust_root), _nonce(args.nonce)
+    root, nonce = _root(args.trust_root), nonce_option.parse(args.nonce)
     name = _domain(args.domain)
     evidence = _read(args.evidence, statement.MAX_EVIDENCE)
     proved: list[str] = []
