@@ -23,7 +23,7 @@
     └── ExtensionError               a third-party component does not fit its interface
 
 Messages start lower case, carry no full stop, and say what was expected and what came. Advice
- is in ``hint``.
+is in ``hint``.
 """
 
 from __future__ import annotations

@@ -56,6 +56,13 @@ class MemorySealer:
             raise errors.SealError("not ours", code="sealed-elsewhere") from error
 
 
+@implementer(ISealer)
+class RealSealer(MemorySealer):
+    """Says that it protects."""
+
+    simulated = False
+
+
 @implementer(IStateStore)
 class MemoryStore:
     """Keeps every bundle that was written, and can be unreachable."""

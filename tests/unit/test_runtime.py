@@ -1,85 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a run inside demands before it does anything: components, settings, directories, time."""
 
-import json
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 
 import pytest
 
-from certbot_enclave import errors, registry, runtime
+from certbot_enclave import errors, runtime
 from certbot_enclave.attestation import simulated
 from certbot_enclave.runtime import Directories, Runtime, start
 from certbot_enclave.sealing.simulated import SimulatedSealer
 from certbot_enclave.sealing.state import State
 from certbot_enclave.settings import Settings
-from tests.support.components import BrokenAttester, MemorySealer, MemoryStore
+from tests.support.components import BrokenAttester, MemoryStore
 
 NOW = 1_800_000_000.0
-REAL = {
-    "attester": "hardware:{simulator}",
-    "sealer": "safe:one",
-    "store": "file:/nonexistent/bundle",
-    "server": "https://ca.test/directory",
-    "domains": ["example.test"],
-}
-
-
-@pytest.fixture
-def simulator(tmp_path):
-    image = tmp_path / "app.bin"
-    image.write_bytes(b"code")
-    simulated.create(tmp_path / "enclave", [image])
-    return tmp_path / "enclave"
-
-
-@pytest.fixture
-def directories(shm):
-    return Directories(shm / "config", shm / "work", shm / "logs")
-
-
-@pytest.fixture
-def options(simulator):
-    """What names a simulated enclave."""
-    return {
-        "attester": f"simulated:{simulator}",
-        "sealer": f"simulated:{simulator}",
-        "store": "file:/nonexistent/bundle",
-    }
-
-
-class RealSealer(MemorySealer):
-    simulated = False
-
-
-@pytest.fixture
-def real(monkeypatch, tmp_path, simulator, shm):
-    """The machine is an enclave with this measured file; gives the function that writes it."""
-    known = registry.entry_points
-
-    def entry_points(*, group, name=None):
-        ours = {
-            ("certbot_enclave.attesters", "hardware"): "tests.support.components:HardwareAttester",
-            ("certbot_enclave.sealers", "safe"): f"{__name__}:RealSealer",
-        }
-        value = ours.get((group, name))
-        if value is not None:
-            return [metadata.EntryPoint(name, value, group)]
-        return known(group=group, name=name) if name else known(group=group)
-
-    monkeypatch.setattr(registry, "entry_points", entry_points)
-    monkeypatch.setattr("tempfile.tempdir", str(shm))
-    path = tmp_path / "settings.toml"
-    monkeypatch.setattr(runtime, "MEASURED_FILE", str(path))
-
-    def write(**changes):
-        table = {**REAL, **changes}
-        lines = [f"{name} = {json.dumps(value)}" for name, value in table.items()]
-        path.write_text("\n".join(lines).replace("{simulator}", str(simulator)) + "\n")
-
-    write()
-    return write
 
 
 def _code(*args, kind=errors.Error, **kwargs):

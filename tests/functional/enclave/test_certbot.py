@@ -154,6 +154,10 @@ def test_environment_is_closed(enclave, ca, owner, name):
     done = enclave.register()
     assert (done.code, ca.accounts()) == (2, [])
     assert f"{name} is set to" in done.err
+    if name != "CERTBOT_PLUGIN_PATH":  # certbot itself looks there before it asks us
+        done = enclave.issue("--agree-tos", "--email=ops@a.test")
+        assert (done.code, ca.accounts()) == (1, [])
+        assert f"{name} is set to" in done.text
 
 
 def test_options_from_a_file_are_closed(enclave, ca, registered):

@@ -221,3 +221,21 @@ def test_failure_as_json_has_a_code(enclave, ca, owner):
     assert done.code == 2
     assert json.loads(done.out)["code"] == "account-missing"
     assert "certbot-enclave: error: " in done.err
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        (["--eab-kid=shop-1"], "external-account-incomplete"),
+        (["--eab-hmac-file=/dev/null"], "external-account-incomplete"),
+        (["--eab-kid=shop-1", "--eab-hmac-file=/no/file"], "external-account-unreadable"),
+        (["--server="], "directory-missing"),
+        ([], "names-missing"),
+    ],
+)
+def test_options_that_lack_something(enclave, ca, owner, options, code):
+    if code == "names-missing":
+        enclave.domains = ()
+    done = enclave.register("--json", *options)
+    assert (done.code, ca.accounts()) == (2, [])
+    assert json.loads(done.out)["code"] == code
