@@ -99,7 +99,9 @@ class Issuance:
         """
         names = frozenset(verdict.check_name(name) for name in requested)
         if not names:
-            raise errors.PolicyError("no domain is named", code="names-missing")
+            raise errors.PolicyError(
+                "no domain is named", code="names-missing", hint="name it: -d NAME"
+            )
         allowed = frozenset(self.runtime.settings.list("domains"))
         # A real enclave's names are measured; without a list it may ask for nothing.
         limited = bool(allowed) or not self.runtime.simulated

@@ -63,10 +63,6 @@ def run(args: argparse.Namespace) -> int:
         raise errors.PolicyError(
             "no ACME directory is named", code="directory-missing", hint="name it: --server URL"
         )
-    if not settings.list("domains"):
-        raise errors.PolicyError(
-            "no domain is named", code="names-missing", hint="name it: -d NAME"
-        )
     names = issuance.names(settings.list("domains"))
     registered = issuance.register(
         settings.text("server"),
