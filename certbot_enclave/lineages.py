@@ -32,11 +32,20 @@ def certificates(live: Path) -> Iterator[tuple[str, x509.Certificate]]:
 
 
 def dns_names(certificate: x509.Certificate) -> frozenset[str]:
-    """Return the DNS names of a certificate."""
+    """Return the DNS names of a certificate.
+
+    Raises:
+        AccountError: Its extensions are malformed (``lineage-unreadable``).
+    """
     try:
         san = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
     except x509.ExtensionNotFound:
         return frozenset()
+    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+        raise errors.AccountError(
+            f"names of certificate {certificate.serial_number:x} cannot be read: {error}",
+            code="lineage-unreadable",
+        ) from error
     return frozenset(san.value.get_values_for_type(x509.DNSName))
 
 

@@ -8,6 +8,7 @@ back to the old pair.
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import shutil
@@ -42,8 +43,12 @@ def _run(what: str, command: str, timeout: float) -> None:
     # Output goes to a file: a server that the command leaves running would keep a pipe open.
     with tempfile.TemporaryFile() as output:
         try:
+            words = shlex.split(command)
+            if not words:
+                raise ValueError("the command is empty")
             process = subprocess.Popen(
-                shlex.split(command),
+                words,
+                cwd="/",
                 env=_ENVIRONMENT,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -68,11 +73,19 @@ def _run(what: str, command: str, timeout: float) -> None:
 def _wait(process: subprocess.Popen[bytes], timeout: float) -> int:
     try:
         return process.wait(timeout)
-    except subprocess.TimeoutExpired:
-        # Its children too: a check that hangs must not go on beside the next one.
+    except BaseException:
+        # Its children too: a check that hangs must not go on beside the next one. An interrupt from
+        # the keyboard does not reach them by itself, in their own session.
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         raise
+
+
+def _own_directory(path: Path) -> None:
+    """Make a directory, or refuse what stands in its place: a link could lead out of RAM."""
+    path.mkdir(mode=0o700, exist_ok=True)
+    if path.is_symlink():
+        raise NotADirectoryError(errno.ENOTDIR, f"{path} is a symbolic link")
 
 
 def _point(link: Path, target: str) -> None:
@@ -110,16 +123,25 @@ def deploy(
     if not name or "/" in name or name.startswith("."):
         raise errors.DeployError(f"{name!r} is no name for a certificate", code="deploy-name")
     link = where / name
+    versions = where / ".versions" / name
+    old: str | None = None
+    new: Path | None = None
     try:
-        versions = where / ".versions" / name
-        versions.mkdir(mode=0o700, parents=True, exist_ok=True)
+        where.mkdir(mode=0o700, parents=True, exist_ok=True)
         where.chmod(0o700)
-        old = os.readlink(link) if link.is_symlink() else None
+        _own_directory(versions.parent)
+        _own_directory(versions)
+        if link.is_symlink():
+            old = os.readlink(link)
+        elif link.exists():
+            raise FileExistsError(errno.EEXIST, "it is in the way, and no link of ours")
         new = Path(tempfile.mkdtemp(dir=versions))
         _write(new / "privkey.pem", key, 0o600)
         _write(new / "fullchain.pem", chain, 0o644)
         _point(link, os.fspath(new.relative_to(where)))
     except OSError as error:
+        if new is not None:
+            shutil.rmtree(new, ignore_errors=True)
         raise errors.DeployError(
             f"cannot write key and chain to {link}: {error.strerror}", code="deploy-write"
         ) from error
@@ -127,17 +149,27 @@ def deploy(
         for what, command in (("check", check), ("reload", reload)):
             if command:
                 _run(what, command, timeout)
-    except errors.DeployError as error:
+    except BaseException as error:
+        stays = _go_back(link, old, new)
+        if isinstance(error, errors.DeployError):
+            raise errors.DeployError(f"{error}; {stays}", code=error.code) from error
+        raise
+    for stale in versions.iterdir():
+        if stale != new:
+            shutil.rmtree(stale, ignore_errors=True)
+
+
+def _go_back(link: Path, old: str | None, new: Path) -> str:
+    """Undo, and say what is in place now."""
+    try:
         if old is None:
             link.unlink()
         else:
             _point(link, old)
-        shutil.rmtree(new)
-        stays = "nothing is in place" if old is None else "the old certificate stays in place"
-        raise errors.DeployError(f"{error}; {stays}", code=error.code) from error
-    for stale in versions.iterdir():
-        if stale != new:
-            shutil.rmtree(stale)
+    except OSError as error:
+        return f"the new certificate stays in place: {error.strerror}"
+    shutil.rmtree(new, ignore_errors=True)
+    return "nothing is in place" if old is None else "the old certificate stays in place"
 
 
 def _write(path: Path, data: bytes, mode: int) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -79,11 +80,15 @@ def make(contents: Contents, *, sealer: ISealer, attester: IAttester, public_key
 def _contents(fields: Mapping[str, str | int], plain: bytes) -> Contents:
     try:
         table: Any = json.loads(plain)
+        if table.keys() != {"config_dir", "accounts", "files"}:
+            raise ValueError("members are not config_dir, accounts and files")
         bundle_id, generation = fields["bundle_id"], fields["generation"]
         config_dir, accounts = table["config_dir"], table["accounts"]
         if not (
             isinstance(bundle_id, str)
+            and re.fullmatch("[0-9a-f]{32}", bundle_id)
             and isinstance(generation, int)
+            and generation > 0
             and isinstance(config_dir, str)
             and isinstance(accounts, list)
             and all(isinstance(uri, str) for uri in accounts)
@@ -91,7 +96,9 @@ def _contents(fields: Mapping[str, str | int], plain: bytes) -> Contents:
         ):
             raise TypeError("a member has the wrong type")
         files = tuple(tree.from_json(item) for item in table["files"])
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        if len({file.path for file in files}) != len(files):
+            raise ValueError("a path occurs twice")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise errors.FormatError(
             f"content of the bundle: {error}", code="bundle-content"
         ) from error

@@ -79,7 +79,7 @@ def seal(
         random: Source of secret bytes.
 
     Raises:
-        SealError: The sealer refused.
+        SealError: The sealer refused, or the result could not be opened (``envelope-too-large``).
         TransportError: The sealer cannot be reached.
     """
     data_key = random(32)
@@ -94,6 +94,12 @@ def seal(
     }
     text = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
     associated = MAGIC + len(text).to_bytes(4, "big") + text
+    # `parse` will refuse more: what could never be opened again must not replace what can.
+    if len(text) > MAX_HEADER or len(associated) + len(plaintext) + 16 > MAX_ENVELOPE:
+        raise errors.SealError(
+            f"a sealed {kind} of {len(plaintext)} bytes and a header of {len(text)} is too large",
+            code="envelope-too-large",
+        )
     return associated + AESGCM(data_key).encrypt(nonce, plaintext, associated)
 
 

@@ -21,15 +21,19 @@ def _existing(path: Path) -> Path:
     return path
 
 
+def _unreadable(path: Path, error: OSError) -> errors.TransportError:
+    return errors.TransportError(
+        f"cannot look at {path}: {error.strerror}", code="directory-unreadable"
+    )
+
+
 def _filesystem_type(path: Path) -> int:
     # struct statfs starts with f_type, a long; 512 bytes are more than any ABI's struct.
     buffer = ctypes.create_string_buffer(512)
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.statfs(os.fsencode(path), buffer) != 0:
         number = ctypes.get_errno()
-        raise errors.TransportError(
-            f"cannot look at {path}: {os.strerror(number)}", code="directory-unreadable"
-        )
+        raise _unreadable(path, OSError(number, os.strerror(number)))
     return ctypes.c_long.from_buffer(buffer).value & 0xFFFFFFFF
 
 
@@ -50,7 +54,10 @@ def require(paths: Iterable[Path]) -> None:
         TransportError: One cannot be looked at.
     """
     for path in paths:
-        existing = _existing(path.resolve())
+        try:
+            existing = _existing(Path(os.path.realpath(path)))
+        except OSError as error:  # such as a name that is too long
+            raise _unreadable(path, error) from error
         kind = _filesystem_type(existing)
         if kind not in _RAM:
             raise errors.PolicyError(
@@ -66,9 +73,13 @@ def require_writable(paths: Iterable[Path]) -> None:
 
     Raises:
         PolicyError: One cannot (``directory-unwritable``).
+        TransportError: One cannot be looked at.
     """
     for path in paths:
-        existing = _existing(path)
+        try:
+            existing = _existing(path)
+        except OSError as error:
+            raise _unreadable(path, error) from error
         if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
             raise errors.PolicyError(
                 f"{path} cannot be written", code="directory-unwritable", hint="run as its owner"

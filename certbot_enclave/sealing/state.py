@@ -13,6 +13,8 @@ from certbot_enclave import errors
 from certbot_enclave.interfaces import IAttester, ISealer, IStateStore
 from certbot_enclave.sealing import bundle, tree
 
+_MARK = "enclave/boot.json"
+
 
 @dataclass(frozen=True)
 class Mark:
@@ -47,22 +49,25 @@ class State:
         self._sealer = sealer
         self._attester = attester
         # Lives in RAM only, so its absence means that this boot has restored nothing yet.
-        self._path = config_dir / "enclave" / "boot.json"
+        self._path = config_dir / _MARK
 
     def mark(self) -> Mark | None:
         """Return where this boot stands, or None before `restore`."""
         try:
-            return Mark(**json.loads(self._path.read_text(encoding="utf-8")))
+            mark = Mark(**json.loads(self._path.read_text(encoding="utf-8")))
+            if [type(value) for value in vars(mark).values()] != [str, int, int]:
+                raise TypeError("a member has the wrong type")
+            return mark
         except FileNotFoundError:
             return None
-        except (ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             raise errors.SealError(
                 f"{self._path} is damaged: {error}", code="state-damaged"
             ) from error
 
     def _write_mark(self, mark: Mark) -> None:
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        tree.write(self._path, json.dumps(vars(mark), sort_keys=True).encode(), 0o600)
+        data = json.dumps(vars(mark), sort_keys=True).encode()
+        tree.restore(self.config_dir, [tree.File(_MARK, 0o600, data)])
 
     def restore(self, own: Mapping[int, bytes], *, expected_account: str = "") -> Mark:
         """Bring back what an earlier boot sealed, unless this boot has done so.

@@ -1,81 +1,118 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Certificates in certbot's live directory are found by name and by what they are for."""
+"""Certificates are found by certbot's name for them, and by the names that they hold."""
 
 import os
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import ExtensionOID, NameOID
 
 from certbot_enclave import errors, lineages
 
-START = datetime(2026, 1, 1, tzinfo=UTC)
-KEY = ec.generate_private_key(ec.SECP256R1())
+KEY = ec.derive_private_key(7, ec.SECP256R1())
+START = datetime(2026, 3, 4, tzinfo=UTC)
+A, B = "a.test", "b.test"
+MALFORMED = x509.UnrecognizedExtension(ExtensionOID.SUBJECT_ALTERNATIVE_NAME, b"\x30\x03\x82\x05a")
 
 
-def _certificate(*names, day=0):
-    subject = x509.Name([])
-    made = (
+def _certificate(*names, start=START, extension=None):
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "cn.test")])
+    builder = (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(subject)
         .public_key(KEY.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(START + timedelta(days=day))
-        .not_valid_after(START + timedelta(days=day + 90))
+        .serial_number(31)
+        .not_valid_before(start)
+        .not_valid_after(start + timedelta(days=90))
     )
     if names:
-        san = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
-        made = made.add_extension(san, critical=False)
-    return made.sign(KEY, hashes.SHA256())
+        extension = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
+    if extension is not None:
+        builder = builder.add_extension(extension, critical=False)
+    return builder.sign(KEY, SHA256())
 
 
-def _live(live, name, certificate, age=0):
+@pytest.fixture
+def live(tmp_path):
+    return tmp_path / "live"
+
+
+def _put(live, name, certificate, written=0):
     path = live / name / "cert.pem"
     path.parent.mkdir(parents=True)
-    path.write_bytes(certificate.public_bytes(Encoding.PEM))
-    os.utime(path, (1_000_000 - age, 1_000_000 - age))
-    return path
+    data = certificate if isinstance(certificate, bytes) else certificate.public_bytes(Encoding.PEM)
+    path.write_bytes(data)
+    os.utime(path, ns=(written, written))
 
 
-def test_names_of_a_certificate(tmp_path):
-    _live(tmp_path, "a", _certificate("b.test", "a.test"))
-    assert lineages.names(tmp_path, "a") == ["a.test", "b.test"]
-    assert lineages.dns_names(_certificate()) == frozenset()
+def _code(kind, call, *arguments):
+    with pytest.raises(kind) as caught:
+        call(*arguments)
+    return caught.value.code
 
 
-@pytest.mark.parametrize("certname", [None, "", "missing"])
-def test_no_name_is_an_error(tmp_path, certname):
-    with pytest.raises(errors.PolicyError) as caught:
-        lineages.names(tmp_path, certname)
-    assert caught.value.code == "names-missing"
+def test_certificates_come_sorted_and_nothing_else(live):
+    assert list(lineages.certificates(live)) == []
+    _put(live, "two", _certificate(B))
+    _put(live, "one", _certificate(A))
+    (live / "README").write_text("certbot's own")
+    (live / "empty").mkdir()
+    found = list(lineages.certificates(live))
+    assert [name for name, _ in found] == ["one", "two"]
+    assert [lineages.dns_names(certificate) for _, certificate in found] == [{A}, {B}]
 
 
-def test_all_are_yielded_by_name(tmp_path):
-    for name in ("b", "a"):
-        _live(tmp_path, name, _certificate(f"{name}.test"))
-    assert [name for name, _ in lineages.certificates(tmp_path)] == ["a", "b"]
-    assert list(lineages.certificates(tmp_path / "nowhere")) == []
+@pytest.mark.parametrize("data", [b"", b"no PEM", b"-----BEGIN CERTIFICATE-----\nAAAA\n"])
+def test_damaged_certificate_is_an_error(live, data):
+    _put(live, "one", data)
+    for call in (lambda: list(lineages.certificates(live)), lambda: lineages.names(live, "one")):
+        assert _code(errors.AccountError, call) == "lineage-unreadable"
 
 
-@pytest.mark.parametrize("data", [b"", b"no certificate"])
-def test_damaged_certificate_is_said(tmp_path, data):
-    _live(tmp_path, "a", _certificate("a.test")).write_bytes(data)
-    with pytest.raises(errors.AccountError) as caught:
-        list(lineages.certificates(tmp_path))
-    assert caught.value.code == "lineage-unreadable"
+def test_directory_in_place_of_a_certificate_is_an_error(live):
+    (live / "one" / "cert.pem").mkdir(parents=True)
+    assert _code(errors.AccountError, lineages.names, live, "one") == "lineage-unreadable"
 
 
-def test_newest_is_the_one_issued_last_for_exactly_these_names(tmp_path):
-    names = frozenset({"a.test"})
-    _live(tmp_path, "old", _certificate("a.test", day=1))
-    _live(tmp_path, "same-day", _certificate("a.test", day=2), age=9)
-    _live(tmp_path, "newest", _certificate("a.test", day=2))
-    _live(tmp_path, "more", _certificate("a.test", "b.test", day=3))
-    where = tmp_path / "newest"
-    expected = {"newest": (str(where / "privkey.pem"), str(where / "fullchain.pem"))}
-    assert lineages.newest(tmp_path, names) == expected
-    assert lineages.newest(tmp_path, frozenset({"b.test"})) == {}
+def test_names_are_those_of_the_extension_only():
+    assert lineages.dns_names(_certificate(B, A, "*.c.test")) == {A, B, "*.c.test"}
+    assert lineages.dns_names(_certificate()) == frozenset()  # the common name is none
+
+
+def test_malformed_names_are_an_error():
+    certificate = _certificate(extension=MALFORMED)
+    assert _code(errors.AccountError, lineages.dns_names, certificate) == "lineage-unreadable"
+
+
+def test_names_of_an_existing_certificate(live):
+    _put(live, "one", _certificate(B, A))
+    assert lineages.names(live, "one") == [A, B]
+
+
+@pytest.mark.parametrize("certname", [None, "", "two"])
+def test_without_a_certificate_names_must_be_given(live, certname):
+    _put(live, "one", _certificate(A))
+    assert _code(errors.PolicyError, lineages.names, live, certname) == "names-missing"
+
+
+def test_newest_is_the_one_issued_last_for_exactly_these_names(live):
+    _put(live, "old", _certificate(A, B), written=9)
+    _put(live, "new", _certificate(B, A, start=START + timedelta(days=1)))
+    _put(live, "more", _certificate(A, B, "c.test", start=START + timedelta(days=2)))
+    _put(live, "less", _certificate(A, start=START + timedelta(days=2)))
+    where = live / "new"
+    assert lineages.newest(live, frozenset({A, B})) == {
+        "new": (str(where / "privkey.pem"), str(where / "fullchain.pem"))
+    }
+    assert lineages.newest(live, frozenset({B})) == {}
+
+
+def test_newest_of_one_moment_is_the_one_written_last(live):
+    _put(live, "a", _certificate(A), written=2)
+    _put(live, "b", _certificate(A), written=1)
+    assert list(lineages.newest(live, frozenset({A}))) == ["a"]

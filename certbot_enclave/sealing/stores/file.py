@@ -74,6 +74,12 @@ class FileStore:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, self._path)
+            # The new name too must outlive a power failure: the CA is told of a key right after.
+            directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(directory)
+            finally:
+                os.close(directory)
         except OSError as error:
             if temporary is not None:
                 Path(temporary).unlink(missing_ok=True)

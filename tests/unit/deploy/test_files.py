@@ -2,6 +2,7 @@
 """Key and chain change together, and a failed check keeps the old pair."""
 
 import os
+import shutil
 import stat
 from pathlib import Path
 
@@ -52,6 +53,8 @@ def test_new_pair_replaces_the_old_and_nothing_is_left(tmp_path):
         ({"check": TRUE, "reload": FALSE}, "deploy-reload"),
         ({"check": "/no/such/command"}, "deploy-check"),
         ({"check": "'"}, "deploy-check"),
+        ({"check": " "}, "deploy-check"),
+        ({"reload": "a\0b"}, "deploy-reload"),
     ],
 )
 def test_failure_keeps_the_old_pair_and_says_so(tmp_path, commands, code):
@@ -131,3 +134,176 @@ def test_specification(spec):
 
 def test_good_specification(tmp_path):
     assert files.directory(f"files:{tmp_path}") == tmp_path
+
+
+def _versions(where):
+    return os.listdir(where / ".versions" / "example.test")
+
+
+def test_interrupted_command_is_killed_and_the_old_pair_is_back(tmp_path, monkeypatch):
+    _deploy(tmp_path, 1)
+    started = []
+
+    def interrupted(process, _timeout=None):
+        if not started:  # the first wait is ours, the second follows the kill
+            started.append(process.pid)
+            raise KeyboardInterrupt
+        return waited(process)
+
+    waited = files.subprocess.Popen.wait
+    monkeypatch.setattr(files.subprocess.Popen, "wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        _deploy(tmp_path, 2, check="sleep 600")
+    assert not Path("/proc", str(started[0])).exists()
+    assert _pair(tmp_path) == (b"key1", b"chain1")
+    assert len(_versions(tmp_path)) == 1
+
+
+def test_command_runs_in_the_root_directory(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    _deploy(tmp_path, 1, check="/bin/sh -c 'test $(pwd) = /'")
+    assert _pair(tmp_path) == (b"key1", b"chain1")
+
+
+@pytest.mark.parametrize("place", [".versions", ".versions/example.test"])
+def test_link_in_place_of_our_directory_is_refused(tmp_path, place):
+    """The directory was checked to be RAM; what the link leads to was not."""
+    outside, where = tmp_path / "disk", tmp_path / "tls"
+    outside.mkdir()
+    (where / place).parent.mkdir(parents=True)
+    (where / place).symlink_to(outside)
+    with pytest.raises(errors.DeployError, match="is a symbolic link") as caught:
+        _deploy(where, 1)
+    assert caught.value.code == "deploy-write"
+    assert list(outside.iterdir()) == []
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, Path.touch])
+def test_what_is_in_the_way_is_not_replaced(tmp_path, make):
+    make(tmp_path / "example.test")
+    with pytest.raises(errors.DeployError, match="it is in the way") as caught:
+        _deploy(tmp_path, 1)
+    assert caught.value.code == "deploy-write"
+    assert not (tmp_path / "example.test").is_symlink()
+    assert _versions(tmp_path) == []
+
+
+FULL = OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("name", ["privkey.pem", "fullchain.pem"])
+def test_full_disk_keeps_the_old_pair_and_no_key(tmp_path, monkeypatch, name):
+    _deploy(tmp_path, 1)
+    write = files._write
+
+    def full(path, data, mode):
+        write(path, data[:1], mode)
+        if path.name == name:
+            raise FULL
+
+    monkeypatch.setattr(files, "_write", full)
+    assert _code(_deploy, tmp_path, 2) == "deploy-write"
+    assert _pair(tmp_path) == (b"key1", b"chain1")
+    assert len(_versions(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("call", ["_write", "_point", "_run"])
+def test_killed_at_any_step_a_whole_pair_is_served(tmp_path, monkeypatch, call):
+    _deploy(tmp_path, 1)
+    done = getattr(files, call)
+
+    class Killed(BaseException):
+        pass
+
+    def cleanup(*_arguments, **_options):
+        raise Killed
+
+    for after in (False, True):
+
+        def killed(*arguments, after=after):
+            if after:
+                done(*arguments)
+            raise Killed
+
+        with monkeypatch.context() as patch:
+            patch.setattr(files, call, killed)
+            patch.setattr(files, "_go_back", cleanup)  # who is killed does not clean up
+            with pytest.raises(Killed):
+                _deploy(tmp_path, 2, check=TRUE)
+        assert _pair(tmp_path) in ((b"key1", b"chain1"), (b"key2", b"chain2"))
+    _deploy(tmp_path, 3, check=TRUE)
+    assert _pair(tmp_path) == (b"key3", b"chain3")
+    assert len(_versions(tmp_path)) == 1
+    assert sorted(os.listdir(tmp_path)) == [".versions", "example.test"]
+
+
+def test_rollback_that_fails_says_what_is_in_place(tmp_path, monkeypatch):
+    _deploy(tmp_path, 1)
+    point, calls = files._point, []
+
+    def once(link, target):
+        calls.append(target)
+        if len(calls) > 1:
+            raise FULL
+        point(link, target)
+
+    monkeypatch.setattr(files, "_point", once)
+    with pytest.raises(errors.DeployError, match="the new certificate stays in place: No space"):
+        _deploy(tmp_path, 2, check=FALSE)
+    assert _pair(tmp_path) == (b"key2", b"chain2")
+
+
+def test_link_that_leads_nowhere_is_put_back(tmp_path):
+    (tmp_path / "example.test").symlink_to("gone")
+    assert _code(_deploy, tmp_path, 1, check=FALSE) == "deploy-check"
+    assert os.readlink(tmp_path / "example.test") == "gone"
+
+
+def test_link_to_elsewhere_is_replaced_and_what_it_leads_to_stays(tmp_path):
+    elsewhere, where = tmp_path / "elsewhere", tmp_path / "tls"
+    elsewhere.mkdir()
+    where.mkdir()
+    (elsewhere / "privkey.pem").write_bytes(b"self-made")
+    (where / "example.test").symlink_to(elsewhere)
+    _deploy(where, 1)
+    assert _pair(where) == (b"key1", b"chain1")
+    assert (elsewhere / "privkey.pem").read_bytes() == b"self-made"
+
+
+def test_old_version_that_cannot_be_removed_is_no_failure(tmp_path, monkeypatch):
+    _deploy(tmp_path, 1)
+    removed = shutil.rmtree
+
+    def stuck(path, ignore_errors=False):
+        if not ignore_errors:
+            raise FULL
+
+    monkeypatch.setattr(files.shutil, "rmtree", stuck)
+    _deploy(tmp_path, 2)
+    monkeypatch.setattr(files.shutil, "rmtree", removed)
+    assert _pair(tmp_path) == (b"key2", b"chain2")
+    _deploy(tmp_path, 3)
+    assert len(_versions(tmp_path)) == 1
+
+
+def test_nobody_else_can_read_the_key_at_any_moment(tmp_path, monkeypatch):
+    seen = []
+    opened = os.open
+
+    def watched(path, flags, mode=0o777, **options):
+        descriptor = opened(path, flags, mode, **options)
+        if Path(path).name == "privkey.pem":
+            folders = (Path(path).parent, tmp_path / "tls")
+            seen.append(stat.S_IMODE(os.fstat(descriptor).st_mode))
+            seen.extend(stat.S_IMODE(folder.stat().st_mode) for folder in folders)
+        return descriptor
+
+    old = os.umask(0)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "open", watched)
+            _deploy(tmp_path / "tls", 1)
+    finally:
+        os.umask(old)
+    assert seen == [0o600, 0o700, 0o700]

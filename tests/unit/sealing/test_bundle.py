@@ -164,6 +164,8 @@ def test_document_of_nothing_is_refused(opened):
         {"files": [{"path": "../x", "mode": 0o600, "data": ""}]},
         {"files": None},
         {"files": [{}] * (tree.MAX_FILES + 1)},
+        {"files": [{"path": "accounts/x", "mode": 0o600, "data": ""}] * 2},
+        {"more": 1},
     ],
 )
 def test_content_is_checked_after_it_is_authenticated(attester, opened, monkeypatch, change):
@@ -178,11 +180,42 @@ def test_content_is_checked_after_it_is_authenticated(attester, opened, monkeypa
     assert opened(data) in ("bundle-content", "bundle-file")
 
 
-def test_fields_must_be_what_they_are(attester, opened, monkeypatch):
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"bundle_id": 7},
+        {"bundle_id": "ab"},
+        {"bundle_id": "AB" * 16},
+        {"bundle_id": "../" + "a" * 29},
+        {"generation": "3"},
+        {"generation": 0},
+        {"generation": -1},
+    ],
+)
+def test_fields_must_be_what_they_are(attester, opened, monkeypatch, changes):
     sealed = envelope.seal
 
     def seal(plaintext, *, kind, fields, sealer):
-        return sealed(plaintext, kind=kind, fields={"bundle_id": 7, "generation": 1}, sealer=sealer)
+        return sealed(plaintext, kind=kind, fields={**fields, **changes}, sealer=sealer)
 
     monkeypatch.setattr(bundle.envelope, "seal", seal)
     assert opened(_make(attester)) == "bundle-content"
+
+
+@pytest.mark.parametrize("plain", [b"[]", b"1", b"{", b"\xff", b"[" * 100000])
+def test_content_must_be_an_object(attester, opened, monkeypatch, plain):
+    sealed = envelope.seal
+    monkeypatch.setattr(
+        bundle.envelope, "seal", lambda _plaintext, **options: sealed(plain, **options)
+    )
+    assert opened(_make(attester)) == "bundle-content"
+
+
+def test_sealed_for_another_purpose_is_refused(attester, opened, monkeypatch):
+    sealed = envelope.seal
+    monkeypatch.setattr(
+        bundle.envelope,
+        "seal",
+        lambda plain, **options: sealed(plain, **{**options, "kind": "key"}),
+    )
+    assert opened(_make(attester)) == "envelope-kind"

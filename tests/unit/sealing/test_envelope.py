@@ -112,6 +112,28 @@ def test_malformed(data, code):
     assert caught.value.code == code
 
 
+def _seal(size, sealer=SEALER):
+    return envelope.seal(bytes(size), kind="bundle", fields=FIELDS, sealer=sealer)
+
+
+def test_what_could_not_be_opened_is_not_made():
+    room = envelope.MAX_ENVELOPE - len(_seal(0))
+    assert len(_open(_seal(room))) == room
+    with pytest.raises(errors.SealError) as caught:
+        _seal(room + 1)
+    assert caught.value.code == "envelope-too-large"
+
+
+def test_header_that_could_not_be_read_is_not_made():
+    class Verbose(MemorySealer):
+        def wrap(self, data_key, context):
+            return super().wrap(data_key, context) + bytes(envelope.MAX_HEADER)
+
+    with pytest.raises(errors.SealError) as caught:
+        _seal(1, Verbose())
+    assert caught.value.code == "envelope-too-large"
+
+
 @given(st.integers(0, len(SEALED) * 8 - 1))
 def test_every_bit_counts(bit):
     data = bytearray(SEALED)

@@ -45,6 +45,26 @@ def test_what_cannot_be_looked_at_is_an_error():
     assert caught.value.code == "directory-unreadable"
 
 
+def test_names_that_cannot_be_followed_are_an_error(tmp_path):
+    for check in (ram.require, ram.require_writable):
+        with pytest.raises(errors.TransportError) as caught:
+            check([tmp_path / ("x" * 300)])
+        assert caught.value.code == "directory-unreadable"
+
+
+def test_link_in_circles_leads_nowhere_else(shm):
+    (shm / "loop").symlink_to(shm / "loop")
+    assert ram.require([shm / "loop" / "below"]) is None
+
+
+def test_link_to_what_does_not_exist_yet_is_followed(tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to("/proc/not-there-yet")
+    with pytest.raises(errors.PolicyError) as caught:
+        ram.require([link / "config"])
+    assert caught.value.code == "directory-on-disk"
+
+
 def _told(before):
     script = f"""
 import ctypes

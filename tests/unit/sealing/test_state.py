@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """State is restored once a boot, sealed when it matters, and never silently begun anew."""
 
+import errno
+import json
 import os
 import shutil
 
 import pytest
+from zope.interface import implementer
 
 from certbot_enclave import errors
 from certbot_enclave.attestation.simulated import SimulatedAttester, measure
+from certbot_enclave.interfaces import IAttester
 from certbot_enclave.sealing import tree
 from certbot_enclave.sealing.simulated import SimulatedSealer
 from certbot_enclave.sealing.state import Mark, State
@@ -44,6 +48,16 @@ class World:
 
     def reboot(self):
         shutil.rmtree(self.config, ignore_errors=True)
+
+
+@implementer(IAttester)
+class Broken:
+    """An attester whose device is gone."""
+
+    simulated, trust_root = True, None
+
+    def attest(self, *, user_data, public_key, nonce):
+        raise errors.EnclaveError("the device is gone", code="attester-gone")
 
 
 @pytest.fixture
@@ -131,11 +145,92 @@ def test_what_a_killed_restore_left_is_no_conflict(world):
     assert world.restore().generation == 1
 
 
-@pytest.mark.parametrize("text", ["", "{}", '{"bundle_id": 1}', "[]"])
+TYPES = [
+    {"bundle_id": 1, "generation": 1, "restored_from": 0},
+    {"bundle_id": "ab", "generation": "1", "restored_from": 0},
+    {"bundle_id": "ab", "generation": 1, "restored_from": True},
+    {"bundle_id": "ab", "generation": 1, "restored_from": 0, "more": 0},
+]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[]", "\xff", "[" * 100000, *(json.dumps(table) for table in TYPES)]
+)
 def test_damaged_mark_is_said(world, text):
     world.restore()
-    (world.config / "enclave" / "boot.json").write_text(text)
+    (world.config / "enclave" / "boot.json").write_text(text, encoding="latin-1")
     assert _code(world.restore) == "state-damaged"
+
+
+def test_mark_that_cannot_be_read_is_said(world):
+    (world.config / "enclave" / "boot.json").mkdir(parents=True)
+    assert _code(world.restore) == "state-damaged"
+
+
+def test_restore_without_room_can_be_repeated(world, monkeypatch):
+    """The last write, that of the mark, finds the file system full."""
+    _saved(world)
+    replace = os.replace
+
+    def full(source, target):
+        if os.fspath(target).endswith("boot.json"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        replace(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", full)
+        assert _code(world.restore) == "state-unwritable"
+    assert world.state().mark() is None
+    assert world.restore().generation == 1
+
+
+def test_restore_that_was_killed_while_writing_can_be_repeated(world):
+    _saved(world)
+    half = world.account().with_name(".private_key.json.new")  # as `tree.write` names it
+    half.write_bytes(b"sea")
+    assert world.restore().generation == 1
+    world.state().save([URI], b"key")
+    world.reboot()
+    world.restore()
+    assert not half.exists()
+
+
+def test_attester_that_fails_loses_nothing(world):
+    _saved(world)
+    world.restore()
+    before, kept = world.state().mark(), list(world.store.written)
+    state = State(
+        world.config,
+        store=world.store,
+        sealer=SimulatedSealer(str(world.ours)),
+        attester=Broken(),
+    )
+    assert _code(state.save, [URI], b"key") == "attester-gone"
+    assert (world.state().mark(), world.store.written) == (before, kept)
+    assert world.state().save([URI], b"key").generation == before.generation + 1
+
+
+def test_modes_survive(world):
+    world.restore()
+    world.account()
+    other = world.config / "accounts" / "ca" / "1" / "regr.json"
+    tree.write(other, b"{}", 0o644)
+    world.state().save([URI], b"key")
+    world.reboot()
+    world.restore()
+    modes = {
+        path.relative_to(world.config).as_posix(): path.stat().st_mode & 0o777
+        for path in world.config.rglob("*")
+    }
+    assert modes == {
+        "accounts": 0o700,
+        "accounts/ca": 0o700,
+        "accounts/ca/1": 0o700,
+        "accounts/ca/1/private_key.json": 0o400,
+        "accounts/ca/1/regr.json": 0o644,
+        "enclave": 0o700,
+        "enclave/boot.json": 0o600,
+    }
 
 
 def test_failed_write_loses_nothing(world):

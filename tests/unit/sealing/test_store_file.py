@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The file store: atomic, and a store that is away is not an empty store."""
 
+import errno
 import os
+import stat
 
 import pytest
 
@@ -48,3 +50,32 @@ def test_huge_bundle_is_refused(tmp_path):
     with path.open("wb") as file:
         file.truncate(store_file.MAX_FILE + 1)
     assert _code(errors.FormatError, FileStore(str(path)).read) == "bundle-size"
+
+
+def test_data_and_name_are_on_the_medium_before_write_returns(tmp_path, monkeypatch):
+    synced = []
+    fsync = os.fsync
+
+    def watched(descriptor):
+        synced.append((stat.S_IFMT(os.fstat(descriptor).st_mode), os.listdir(tmp_path)))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    FileStore(str(tmp_path / "bundle")).write(b"x")
+    (kind, names), directory = synced
+    assert (kind, "bundle" in names) == (stat.S_IFREG, False)
+    assert directory == (stat.S_IFDIR, ["bundle"])
+
+
+def test_write_that_fails_keeps_the_old_bytes(tmp_path, monkeypatch):
+    store = FileStore(str(tmp_path / "bundle"))
+    store.write(b"old")
+
+    def full(_descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        assert _code(errors.TransportError, store.write, b"new") == "store-unreachable"
+    assert store.read() == b"old"
+    assert os.listdir(tmp_path) == ["bundle"]

@@ -2,7 +2,12 @@
 """What a bundle carries of certbot's tree, and what it never writes."""
 
 import base64
+import fcntl
 import os
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -25,7 +30,6 @@ def _fill(config):
     tree.write(config / "enclave" / "boot.json", b"not carried", 0o600)
     (config / "archive").mkdir()
     tree.write(config / "archive" / "privkey1.pem", b"not carried yet", 0o600)
-    (config / "accounts" / "link").symlink_to("/etc/passwd")
 
 
 def test_round_trip(tmp_path):
@@ -96,7 +100,9 @@ def test_write_replaces_and_does_not_follow(tmp_path):
     assert _mode(link) == 0o600
 
 
-@pytest.mark.parametrize("place", ["accounts", "enclave", "enclave/settings.json"])
+@pytest.mark.parametrize(
+    "place", ["accounts", "accounts/a", "accounts/a/regr.json", "enclave", "enclave/settings.json"]
+)
 def test_planted_links_are_refused(tmp_path, place):
     config, outside = tmp_path / "config", tmp_path / "outside"
     outside.mkdir()
@@ -110,3 +116,138 @@ def test_planted_links_are_refused(tmp_path, place):
         tree.restore(config, [tree.File(path, 0o600, b"{}")])
     assert caught.value.code == "bundle-link"
     assert list(outside.iterdir()) == []
+
+
+def test_link_among_accounts_would_hide_one_and_is_refused(tmp_path):
+    _fill(tmp_path / "config")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "config" / "accounts" / "other-ca").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(errors.SealError, match="other-ca is a symbolic link") as caught:
+        tree.collect(tmp_path / "config")
+    assert caught.value.code == "bundle-link"
+
+
+def test_what_is_no_file_is_left_out(tmp_path):
+    _fill(tmp_path)
+    before = tree.collect(tmp_path)
+    os.mkfifo(tmp_path / "accounts" / "pipe")
+    (tmp_path / "enclave" / "pending.json").mkdir()
+    assert tree.collect(tmp_path) == before
+
+
+def test_nothing_there_is_nothing(tmp_path):
+    assert tree.collect(tmp_path / "missing") == ()
+
+
+def test_name_that_could_not_be_restored_is_refused(tmp_path):
+    _fill(tmp_path)
+    (tmp_path / "accounts" / "a\nb").touch()
+    with pytest.raises(errors.SealError) as caught:
+        tree.collect(tmp_path)
+    assert caught.value.code == "bundle-path"
+
+
+def test_too_many_are_refused(tmp_path, monkeypatch):
+    _fill(tmp_path)
+    monkeypatch.setattr(tree, "MAX_FILES", 2)
+    assert len(tree.collect(tmp_path)) == 2
+    (tmp_path / "accounts" / "third").touch()
+    with pytest.raises(errors.SealError) as caught:
+        tree.collect(tmp_path)
+    assert caught.value.code == "bundle-too-large"
+
+
+def test_place_that_is_taken_is_an_error(tmp_path):
+    files = [tree.File("accounts/a", 0o600, b""), tree.File("accounts/a/b", 0o600, b"")]
+    with pytest.raises(errors.TransportError) as caught:
+        tree.restore(tmp_path / "config", files)
+    assert caught.value.code == "state-unwritable"
+
+
+def test_directory_that_cannot_be_read_is_an_error(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(errors.TransportError) as caught:
+        tree.collect(tmp_path / "file")
+    assert caught.value.code == "state-unreadable"
+
+
+KILLED = """
+import os, pathlib, signal, sys
+from certbot_enclave.sealing import tree
+os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+tree.write(pathlib.Path(sys.argv[1]), b"new", 0o400)
+"""
+
+
+def test_killed_write_leaves_the_old_file_and_nothing_that_is_carried(tmp_path):
+    _fill(tmp_path)
+    before = tree.collect(tmp_path)
+    key = tmp_path / "accounts" / "ca" / "1" / "private_key.json"
+    done = subprocess.run([sys.executable, "-c", KILLED, key])
+    assert done.returncode == -signal.SIGKILL
+    assert sorted(os.listdir(key.parent)) == [".private_key.json.new", "private_key.json"]
+    assert tree.collect(tmp_path) == before
+    tree.write(key, b"new", 0o400)
+    assert key.read_bytes() == b"new"
+    assert os.listdir(key.parent) == ["private_key.json"]
+
+
+def test_failed_write_leaves_nothing(tmp_path):
+    (tmp_path / "file").mkdir()
+    with pytest.raises(OSError, match="Is a directory"):
+        tree.write(tmp_path / "file", b"", 0o600)
+    assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("mode", [0o400, 0o600])
+def test_nobody_else_can_read_a_file_at_any_moment(tmp_path, monkeypatch, mode):
+    seen = []
+    opened = os.open
+
+    def watched(path, flags, mode=0o777, **options):
+        descriptor = opened(path, flags, mode, **options)
+        if flags & os.O_CREAT:
+            seen.append(os.fstat(descriptor).st_mode & 0o077)
+        return descriptor
+
+    old = os.umask(0)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "open", watched)
+            tree.write(tmp_path / "file", b"secret", mode)
+    finally:
+        os.umask(old)
+    assert seen == [0]
+    assert _mode(tmp_path / "file") == mode
+
+
+def test_of_two_that_write_at_once_one_waits(tmp_path, monkeypatch):
+    replace, refused = os.replace, []
+
+    def watched(source, target):
+        folder = os.open(tmp_path, os.O_RDONLY)
+        with pytest.raises(BlockingIOError):  # what a second writer would wait for
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        refused.append(folder)
+        os.close(folder)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", watched)
+    tree.write(tmp_path / "file", b"first", 0o600)
+    tree.write(tmp_path / "file", b"second", 0o600)
+    assert len(refused) == 2
+    assert (tmp_path / "file").read_bytes() == b"second"
+
+
+def test_writers_at_once_never_mix(tmp_path):
+    path = tmp_path / "file"
+    texts = [bytes([number]) * 100_000 for number in range(4)]
+
+    def write(text):
+        for _ in range(20):
+            tree.write(path, text, 0o600)
+            assert path.read_bytes() in texts
+
+    with ThreadPoolExecutor(len(texts)) as pool:
+        assert list(pool.map(write, texts)) == [None] * len(texts)
+    assert os.listdir(tmp_path) == ["file"]
