@@ -8,6 +8,7 @@ back to the old pair.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shlex
@@ -40,34 +41,40 @@ def directory(spec: str) -> Path:
 
 
 def _run(what: str, command: str, timeout: float) -> None:
-    # Output goes to a file: a server that the command leaves running would keep a pipe open.
-    with tempfile.TemporaryFile() as output:
-        try:
-            words = shlex.split(command)
-            if not words:
-                raise ValueError("the command is empty")
-            process = subprocess.Popen(
-                words,
-                cwd="/",
-                env=_ENVIRONMENT,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-            code = _wait(process, timeout)
-        except (OSError, ValueError, subprocess.TimeoutExpired) as error:
-            raise errors.DeployError(
-                f"deploy {what} cannot be run: {error}", code=f"deploy-{what}"
-            ) from error
-        if code == 0:
-            return
-        output.seek(max(0, output.tell() - MAX_OUTPUT))
-        lines = output.read(MAX_OUTPUT).decode("utf-8", "replace").strip().splitlines()
+    try:
+        words = shlex.split(command)
+        if not words:
+            raise ValueError("the command is empty")
+        code, output = _finish(words, timeout)
+    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+        raise errors.DeployError(
+            f"deploy {what} cannot be run: {error}", code=f"deploy-{what}"
+        ) from error
+    if code == 0:
+        return
+    lines = output.decode("utf-8", "replace").strip().splitlines()
     said = "".join(c for c in lines[-1] if c.isprintable()) if lines else "it printed nothing"
     raise errors.DeployError(
         f"deploy {what} failed with exit code {code}: {said}", code=f"deploy-{what}"
     )
+
+
+def _finish(words: list[str], timeout: float) -> tuple[int, bytes]:
+    """Run a command; return its exit code and the end of what it printed."""
+    # Output goes to a file: a server that the command leaves running would keep a pipe open.
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(
+            words,
+            cwd="/",
+            env=_ENVIRONMENT,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        code = _wait(process, timeout)
+        output.seek(max(0, output.tell() - MAX_OUTPUT))
+        return code, output.read(MAX_OUTPUT)
 
 
 def _wait(process: subprocess.Popen[bytes], timeout: float) -> int:
@@ -76,7 +83,8 @@ def _wait(process: subprocess.Popen[bytes], timeout: float) -> int:
     except BaseException:
         # Its children too: a check that hangs must not go on beside the next one. An interrupt from
         # the keyboard does not reach them by itself, in their own session.
-        os.killpg(process.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it has just ended, and left nobody behind
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         raise
 

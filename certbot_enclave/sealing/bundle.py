@@ -25,6 +25,7 @@ TAG = b"certbot-enclave-bundle-v1:"
 KIND = "bundle"
 # What names the code: PCR3, 4 and 5 to 15 name the instance or are not used (facts of AWS).
 _CODE_PCRS = (0, 1, 2, 8)
+ID = re.compile("[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def _contents(fields: Mapping[str, str | int], plain: bytes) -> Contents:
         config_dir, accounts = table["config_dir"], table["accounts"]
         if not (
             isinstance(bundle_id, str)
-            and re.fullmatch("[0-9a-f]{32}", bundle_id)
+            and ID.fullmatch(bundle_id)
             and isinstance(generation, int)
             and generation > 0
             and isinstance(config_dir, str)

@@ -55,7 +55,12 @@ class State:
         """Return where this boot stands, or None before `restore`."""
         try:
             mark = Mark(**json.loads(self._path.read_text(encoding="utf-8")))
-            if [type(value) for value in vars(mark).values()] != [str, int, int]:
+            # As strict as a bundle: what `save` makes of it must open again at the next boot.
+            if not (
+                [type(value) for value in vars(mark).values()] == [str, int, int]
+                and bundle.ID.fullmatch(mark.bundle_id)
+                and 0 <= mark.restored_from <= mark.generation
+            ):
                 raise TypeError("a member has the wrong type")
             return mark
         except FileNotFoundError:

@@ -43,15 +43,20 @@ class FileStore:
                 f"expected file: and an absolute path, got file:{argument}", code="store-path"
             )
 
+    def _target(self) -> Path:
+        # Where a symbolic link leads is the store: reads and writes must agree about that.
+        return Path(os.path.realpath(self._path))
+
     def read(self) -> bytes | None:
         """See `IStateStore.read`."""
+        target = self._target()
         try:
             # A store that is not mounted must not look like a store with nothing in it.
-            os.stat(self._path.parent)
-            with self._path.open("rb") as file:
+            os.stat(target.parent)
+            with target.open("rb") as file:
                 data = file.read(MAX_FILE + 1)
         except FileNotFoundError as error:
-            if error.filename != os.fspath(self._path):
+            if error.filename != os.fspath(target):
                 raise _unreachable(self._path, error) from error
             return None
         except OSError as error:
@@ -64,18 +69,18 @@ class FileStore:
 
     def write(self, data: bytes) -> None:
         """See `IStateStore.write`."""
-        temporary = None
+        temporary, target = None, self._target()
         try:
             with tempfile.NamedTemporaryFile(
-                dir=self._path.parent, prefix=f".{self._path.name}.", delete=False
+                dir=target.parent, prefix=f".{target.name}.", delete=False
             ) as file:
                 temporary = file.name
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(temporary, self._path)
+            os.replace(temporary, target)
             # The new name too must outlive a power failure: the CA is told of a key right after.
-            directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
+            directory = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
             try:
                 os.fsync(directory)
             finally:

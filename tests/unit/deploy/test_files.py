@@ -90,6 +90,13 @@ def test_odd_output_is_told_in_one_printable_line(tmp_path):
         _deploy(tmp_path, 1, check=f'/bin/sh -c "{script}"')
 
 
+def test_command_has_a_session_of_its_own(tmp_path):
+    """So that a kill reaches its children, and never us."""
+    script = "read -r pid name state parent group session rest < /proc/$$/stat; test $session = $$"
+    _deploy(tmp_path, 1, check=f"/bin/sh -c '{script}'")
+    assert _pair(tmp_path) == (b"key1", b"chain1")
+
+
 def test_command_that_hangs_is_killed_with_its_children(tmp_path):
     pids = tmp_path / "pids"
     script = f"sleep 600 & echo $! > {pids}; wait"
@@ -157,6 +164,37 @@ def test_interrupted_command_is_killed_and_the_old_pair_is_back(tmp_path, monkey
     assert not Path("/proc", str(started[0])).exists()
     assert _pair(tmp_path) == (b"key1", b"chain1")
     assert len(_versions(tmp_path)) == 1
+
+
+def test_interrupt_stays_one_although_the_command_has_just_ended(tmp_path, monkeypatch):
+    """Popen.wait may reap the command before it raises; then there is no group to kill."""
+    _deploy(tmp_path, 1)
+    waited = files.subprocess.Popen.wait
+
+    def interrupted(process, timeout=None):
+        code = waited(process)
+        if timeout is not None:
+            raise KeyboardInterrupt
+        return code
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files.subprocess.Popen, "wait", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            _deploy(tmp_path, 2, check=TRUE)
+    assert _pair(tmp_path) == (b"key1", b"chain1")
+    assert len(_versions(tmp_path)) == 1
+
+
+def test_no_room_for_output_is_a_failed_check(tmp_path, monkeypatch):
+    _deploy(tmp_path, 1)
+
+    def full(*_arguments, **_options):
+        raise FULL
+
+    monkeypatch.setattr(files.tempfile, "TemporaryFile", full)
+    with pytest.raises(errors.DeployError, match=r"No space left.*; the old certificate stays"):
+        _deploy(tmp_path, 2, check=TRUE)
+    assert _pair(tmp_path) == (b"key1", b"chain1")
 
 
 def test_command_runs_in_the_root_directory(tmp_path, monkeypatch):

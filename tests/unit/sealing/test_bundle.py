@@ -122,6 +122,35 @@ def test_other_code_is_refused_although_it_may_seal(ours, theirs, opened):
     assert opened(data, SimulatedSealer(str(ours))) == "bundle-foreign"
 
 
+class Recording(MemorySealer):
+    """Remembers that it was asked to unwrap."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked = 0
+
+    def unwrap(self, wrapped, context):
+        self.asked += 1
+        return super().unwrap(wrapped, context)
+
+
+def test_sealer_is_asked_for_what_is_authentic_and_ours_only(tmp_path, ours, theirs, opened):
+    """A key service that unwraps for a forged bundle has told the host that it would."""
+    attester, sealer = SimulatedAttester(str(ours)), Recording()
+    simulated.create(tmp_path / "foreign", [tmp_path / "ours" / "app.bin"])
+    data, other = _make(attester), _make(attester)
+    ends = [4 + int.from_bytes(made[:4], "big") for made in (data, other)]
+    forged = {
+        "bundle-unattested": data[: ends[0]] + other[ends[1] :],
+        "bundle-foreign": _make(SimulatedAttester(str(theirs))),
+        "chain-root": _make(SimulatedAttester(str(tmp_path / "foreign"))),
+    }
+    assert {opened(made, sealer) for made in forged.values()} == set(forged)
+    assert sealer.asked == 0
+    assert opened(data, sealer) == CONTENTS
+    assert sealer.asked == 1
+
+
 def _between(sealed, own):
     """Open a bundle sealed under some measurements with others; contents, or the error's code."""
     try:

@@ -11,7 +11,7 @@ from zope.interface import implementer
 
 from certbot_enclave import errors
 from certbot_enclave.attestation.simulated import SimulatedAttester, measure
-from certbot_enclave.interfaces import IAttester
+from certbot_enclave.interfaces import IAttester, IStateStore
 from certbot_enclave.sealing import tree
 from certbot_enclave.sealing.simulated import SimulatedSealer
 from certbot_enclave.sealing.state import Mark, State
@@ -145,21 +145,37 @@ def test_what_a_killed_restore_left_is_no_conflict(world):
     assert world.restore().generation == 1
 
 
-TYPES = [
-    {"bundle_id": 1, "generation": 1, "restored_from": 0},
-    {"bundle_id": "ab", "generation": "1", "restored_from": 0},
-    {"bundle_id": "ab", "generation": 1, "restored_from": True},
-    {"bundle_id": "ab", "generation": 1, "restored_from": 0, "more": 0},
+MARK = {"bundle_id": "ab" * 16, "generation": 1, "restored_from": 0}
+DAMAGED = [
+    {**MARK, "bundle_id": 1},
+    {**MARK, "generation": "1"},
+    {**MARK, "restored_from": True},
+    {**MARK, "more": 0},
+    # With these, `save` would replace a good bundle by one that never opens again.
+    {**MARK, "bundle_id": "ab"},
+    {**MARK, "bundle_id": "AB" * 16},
+    {**MARK, "bundle_id": "ab" * 16 + "\n"},
+    {**MARK, "generation": -5, "restored_from": -5},
+    {**MARK, "restored_from": -1},
+    {**MARK, "restored_from": 2},
 ]
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{}", "[]", "\xff", "[" * 100000, *(json.dumps(table) for table in TYPES)]
+    "text", ["", "{}", "[]", "\xff", "[" * 100000, *(json.dumps(table) for table in DAMAGED)]
 )
 def test_damaged_mark_is_said(world, text):
     world.restore()
     (world.config / "enclave" / "boot.json").write_text(text, encoding="latin-1")
     assert _code(world.restore) == "state-damaged"
+    assert _code(world.state().save, [URI], b"key") == "state-damaged"
+    assert world.store.written == []
+
+
+def test_good_mark_is_read(world):
+    world.restore()
+    (world.config / "enclave" / "boot.json").write_text(json.dumps(MARK))
+    assert world.restore() == Mark(**MARK)
 
 
 def test_mark_that_cannot_be_read_is_said(world):
@@ -242,6 +258,27 @@ def test_failed_write_loses_nothing(world):
     assert world.state().mark() == before
     world.store.down = False
     assert world.state().save([URI], b"key").generation == before.generation + 1
+
+
+def test_write_that_arrived_but_failed_is_repeated(world):
+    """The store keeps the bundle, and its answer is lost."""
+
+    @implementer(IStateStore)
+    class Mute(MemoryStore):
+        def write(self, data):
+            super().write(data)
+            raise errors.TransportError("no answer", code="store-unreachable")
+
+    first = world.restore()
+    world.account()
+    world.store = Mute()
+    assert _code(world.state().save, [URI], b"key") == "store-unreachable"
+    assert world.state().mark() == first
+    arrived, world.store = world.store.written, MemoryStore()
+    world.store.written = arrived
+    assert world.state().save([URI], b"key") == Mark(first.bundle_id, 1, 0)
+    world.reboot()
+    assert world.restore() == Mark(first.bundle_id, 1, 1)
 
 
 def test_kill_between_store_and_mark_repeats_a_generation_only(world, monkeypatch):

@@ -33,6 +33,21 @@ def test_store_that_is_not_mounted_is_an_error(tmp_path):
     assert _code(errors.TransportError, store.write, b"") == "store-unreachable"
 
 
+def test_link_into_a_store_that_is_not_mounted_is_an_error(tmp_path):
+    """Taken for an empty store, it would let the enclave register a second account."""
+    mounted = tmp_path / "mounted"
+    (tmp_path / "bundle").symlink_to(mounted / "bundle")
+    store = FileStore(str(tmp_path / "bundle"))
+    assert _code(errors.TransportError, store.read) == "store-unreachable"
+    assert _code(errors.TransportError, store.write, b"lost") == "store-unreachable"
+    mounted.mkdir()
+    assert store.read() is None
+    store.write(b"kept")
+    assert (mounted / "bundle").read_bytes() == store.read() == b"kept"
+    assert (tmp_path / "bundle").is_symlink()
+    assert os.listdir(mounted) == ["bundle"]
+
+
 def test_directory_in_its_place_is_an_error_and_leaves_nothing(tmp_path):
     (tmp_path / "bundle").mkdir()
     store = FileStore(str(tmp_path / "bundle"))
