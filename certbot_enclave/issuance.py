@@ -248,15 +248,20 @@ class Issuance:
         closed = [found for found in self.look(names) if not found.opens_gate]
         if not closed:
             return
-        reasons = [f"{found.name}: {finding.why}" for found in closed for finding in found.findings]
+        # Each with the one change that closes it: a zone to sign is not mended by more records.
+        reasons = [
+            f"{found.name}: {finding.why} ({finding.fix})"
+            for found in closed
+            for finding in found.findings
+        ]
         raise errors.GateError(
             "the gate is closed: somebody else could get this certificate. " + "; ".join(reasons),
             code="caa-open",
             records=(
-                "publish these records, and remove every other CAA record of the name:",
+                "these CAA records and no others bind issuance to this account:",
                 *self.records(found.name for found in closed),
             ),
-            hint="then run the command again, or let it wait with --enclave-wait-for-caa 30m",
+            hint="run the command again then, or let it wait with --enclave-wait-for-caa 30m",
         )
 
     def open_gate(

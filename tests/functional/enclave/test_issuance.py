@@ -205,6 +205,7 @@ def test_covering_wildcard_closes_the_gate_unless_it_is_accepted(enclave, ca, ow
     done = enclave.issue()
     assert done.code == 1
     assert "*.example.test covers www.example.test" in done.text
+    assert 'have these CAA records and no others at example.test: 0 issuewild ";"' in done.text
     enclave.extra["allow-covering-wildcard"] = True
     enclave.issue().ok()
     assert "covering-wildcard-open" in _said(enclave).conditions
