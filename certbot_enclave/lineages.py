@@ -70,7 +70,10 @@ def newest(live: Path, ordered: frozenset[str]) -> dict[str, tuple[str, str]]:
     """Find the certificate for exactly these names that was issued last.
 
     Returns:
-        certbot's name for it -> (path of the key, path of the full chain); empty if there is none.
+        certbot's name for it -> (path of the key, path of the full chain).
+
+    Raises:
+        AccountError: There is none (``lineage-missing``): the CA issued for other names, say.
     """
     found = [
         (certificate.not_valid_before_utc, (live / name / "cert.pem").stat().st_mtime_ns, name)
@@ -78,7 +81,11 @@ def newest(live: Path, ordered: frozenset[str]) -> dict[str, tuple[str, str]]:
         if dns_names(certificate) == ordered
     ]
     if not found:
-        return {}
+        raise errors.AccountError(
+            f"there is no certificate for exactly {', '.join(sorted(ordered))}",
+            code="lineage-missing",
+            hint="see what there is: certbot certificates",
+        )
     name = max(found)[2]
     where = live / name
     return {name: (os.fspath(where / "privkey.pem"), os.fspath(where / "fullchain.pem"))}

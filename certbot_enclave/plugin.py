@@ -268,7 +268,7 @@ class Configurator(common.Configurator):
         if self._issuance is None:
             return
         with _translated():
-            if not self._lineages:  # `certonly -i` calls nothing but this
+            if not self._lineages and self._issuance.ordered:  # `certonly -i` calls only this
                 from certbot_enclave import lineages
 
                 self._lineages = lineages.newest(Path(self.config.live_dir), self._issuance.ordered)

@@ -71,10 +71,11 @@ def run(args: argparse.Namespace) -> int:
         eab_kid=args.eab_kid,
         eab_hmac_key=_hmac_key(args.eab_hmac_file),
     )
+    if issuance.own:
+        issuance.runtime.save_settings()
     issuance.save()
     verdicts = issuance.glance(names)
     if issuance.own:
-        issuance.runtime.save_settings()
         evidence = issuance.renew_evidence()
         inside.progress(f"evidence: {len(evidence)} bytes in {issuance.runtime.evidence_path}")
     else:

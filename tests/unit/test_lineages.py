@@ -109,7 +109,9 @@ def test_newest_is_the_one_issued_last_for_exactly_these_names(live):
     assert lineages.newest(live, frozenset({A, B})) == {
         "new": (str(where / "privkey.pem"), str(where / "fullchain.pem"))
     }
-    assert lineages.newest(live, frozenset({B})) == {}
+    with pytest.raises(errors.AccountError) as caught:
+        lineages.newest(live, frozenset({B}))
+    assert caught.value.code == "lineage-missing"
 
 
 def test_newest_of_one_moment_is_the_one_written_last(live):

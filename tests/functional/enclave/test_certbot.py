@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Beside certbot's other verbs, authenticators and options (docs/guard.md)."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,16 @@ def test_reconfigure_keeps_the_account(enclave, ca, registered):
         "reconfigure", "--cert-name=example.test", "--key-type=rsa", names=False, server=False
     ).ok()
     assert "key_type = rsa" in (enclave.config / "renewal" / "example.test.conf").read_text()
+    assert len(ca.accounts()) == 1
+
+
+def test_reconfigure_never_makes_an_account(enclave, ca, registered):
+    enclave.issue().ok()
+    shutil.rmtree(enclave.config / "accounts")
+    words = ["--cert-name=example.test", "--key-type=rsa", "--agree-tos"]
+    done = enclave.certbot("reconfigure", *words, names=False, server=False)
+    assert done.code == 1
+    assert "there is no account at" in done.text
     assert len(ca.accounts()) == 1
 
 

@@ -156,6 +156,21 @@ def test_waiting_for_caa_ends_when_time_is_up(enclave, ca, registered, owner):
     assert ca.count("requests", "newOrder") == 0
 
 
+def test_renewal_waits_only_when_it_is_told_itself(enclave, ca, registered, owner):
+    """What the first command waited for stands in the renewal file; a timer asks again anyway."""
+    enclave.extra["wait-for-caa"] = "90s"
+    enclave.issue().ok()
+    conf = enclave.config / "renewal" / "example.test.conf"
+    assert "enclave_wait_for_caa = 90s" in conf.read_text()
+    owner.withdraw()
+    for options, waits in ([], False), (["--enclave-wait-for-caa=1s"], True):
+        enclave.terse = True
+        done = enclave.renew(*options)
+        assert done.code == 1
+        assert "the gate is closed" in done.text
+        assert ("waiting" in done.text) is waits
+
+
 CLOSED = {
     "absent": ((), "without CAA records every CA may issue"),
     "foreign issuer beside ours": (

@@ -239,3 +239,13 @@ def test_options_that_lack_something(enclave, ca, owner, options, code):
     done = enclave.register("--json", *options)
     assert (done.code, ca.accounts()) == (2, [])
     assert json.loads(done.out)["code"] == code
+
+
+def test_saved_settings_are_in_the_bundle_too(enclave, ca, owner):
+    enclave.extra["deploy"] = f"files:{enclave.state / 'tls'}"
+    enclave.register().ok()
+    saved = enclave.config / "enclave" / "settings.json"
+    text = saved.read_text()
+    enclave.reboot()
+    assert enclave.issue().code == 1  # the gate is closed, but the state is back
+    assert saved.read_text() == text
