@@ -172,6 +172,8 @@ def acts(
     url = f"https://{DOMAIN}:{nginx.port}/"
     resolve = f"{DOMAIN}:{nginx.port}:127.0.0.1"
     curl = ["--silent", "--show-error", "--cacert", str(ca.issuer_root), "--resolve", resolve]
+    # nginx reloads after it has answered the signal; until then it has the certificate before.
+    curl += ["--retry", "10", "--retry-delay", "1", "--retry-all-errors"]
     show(run("curl", *curl, url), code=0, say="hello from the enclave")
 
     tell(

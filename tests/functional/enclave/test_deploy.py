@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """nginx serves what certbot got: at first, renewed, after a failed check, by run and install."""
 
-import hashlib
 import json
 import os
 import socket
@@ -13,6 +12,7 @@ import pytest
 from cryptography import x509
 
 from tests.support.world.nginx import Nginx
+from tests.support.world.process import eventually
 
 
 @pytest.fixture
@@ -38,31 +38,27 @@ def _served(nginx):
 
 def _becomes(nginx, pem):
     """nginx reloads in its own time; every connection is answered by the old or the new worker."""
-    for _ in range(200):
-        if hashlib.sha256(_served(nginx).encode()).digest() == hashlib.sha256(pem).digest():
-            return True
-    return False
+    return eventually(lambda: _served(nginx).encode() == pem)
 
 
 @pytest.mark.parametrize("verb", ["certonly", "run"])
 def test_first_certificate_is_served_with_plain_tls(enclave, ca, nginx, verb):
     enclave.issue("--installer=enclave", verb=verb).ok()
     context = ssl.create_default_context(cafile=str(ca.issuer_root))
-    assert ("DNS", "example.test") in _verified(nginx, context)["subjectAltName"]
+    name = ("DNS", "example.test")
+    assert eventually(lambda: name in _verified(nginx, context)["subjectAltName"])
 
 
 def _verified(nginx, context):
     """Shake hands as a browser does, and return the certificate that was accepted."""
-    for _ in range(200):
-        try:
-            with (
-                socket.create_connection(("127.0.0.1", nginx.port), 10) as plain,
-                context.wrap_socket(plain, server_hostname="example.test") as tls,
-            ):
-                return tls.getpeercert()
-        except ssl.SSLCertVerificationError:
-            continue  # the old worker has not gone yet
-    return {"subjectAltName": ()}
+    try:
+        with (
+            socket.create_connection(("127.0.0.1", nginx.port), 10) as plain,
+            context.wrap_socket(plain, server_hostname="example.test") as tls,
+        ):
+            return tls.getpeercert()
+    except ssl.SSLCertVerificationError:  # the worker from before has not gone yet
+        return {"subjectAltName": ()}
 
 
 def test_key_is_private_and_the_pair_belongs_together(enclave, ca, nginx):

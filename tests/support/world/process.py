@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 START = 20.0  # seconds
+LOOK = 0.02  # seconds between looks
 STOP = 5.0
 _PACKAGES = {
     "knotd": "knot",
@@ -57,6 +58,16 @@ def accepts(port: int) -> bool:
     return True
 
 
+def eventually(holds: Callable[[], bool], seconds: float = START) -> bool:
+    """Look until it holds; False if it does not in time."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(LOOK)
+    return True
+
+
 @contextmanager
 def listener(port: int) -> Iterator[None]:
     """Take a port on loopback."""
@@ -97,13 +108,11 @@ class Process:
                 env=environment or {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
                 cwd=directory,
             )
-        deadline = time.monotonic() + START
-        while not ready():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                self.stop()
-                tail = log.read_text(errors="replace")[-2000:]
-                raise RuntimeError(f"{words[0]} did not start:\n{tail}")
-            time.sleep(0.02)
+        ended = self._process.poll
+        if not eventually(lambda: ready() or ended() is not None) or ended() is not None:
+            self.stop()
+            tail = log.read_text(errors="replace")[-2000:]
+            raise RuntimeError(f"{words[0]} did not start:\n{tail}")
 
     @property
     def pid(self) -> int:
