@@ -12,14 +12,10 @@ from pathlib import Path
 from certbot_enclave import errors, lineages
 from certbot_enclave import evidence as evidence_module
 from certbot_enclave import settings as settings_module
+from certbot_enclave.account import registration
 from certbot_enclave.account.ca import ExternalAccount
 from certbot_enclave.account.gate import Gate
-from certbot_enclave.account.registration import (
-    Registered,
-    Registration,
-    Request,
-    registered_uris,
-)
+from certbot_enclave.account.registration import Registered, Registration, Request
 from certbot_enclave.caa import formats, lookup, resolvers, verdict
 from certbot_enclave.caa.verdict import Verdict
 from certbot_enclave.deploy import files
@@ -52,10 +48,7 @@ class Issuance:
         self._resolvers = resolvers.parse_resolvers(
             settings.list("resolver"), roots=_readable(settings, "resolver_roots")
         )
-        roots = _readable(settings, "ca_roots")
-        if roots is not None:
-            # The one way to give requests, below acme and certbot, other roots.
-            os.environ["REQUESTS_CA_BUNDLE"] = roots
+        self._ca_roots = _readable(settings, "ca_roots")
         self._wait = settings_module.seconds(settings.text("wait_for_caa"))
         self._deploy_to = self._deployment()
         self._registered: Registered | None = None
@@ -135,6 +128,9 @@ class Issuance:
         Raises:
             Error: As `certbot_enclave.account.registration.Registration.ensure`.
         """
+        if self._ca_roots is not None:
+            # The one way to give requests, below acme and certbot, other roots.
+            os.environ["REQUESTS_CA_BUNDLE"] = self._ca_roots
         external = ExternalAccount(eab_kid, eab_hmac_key) if eab_kid and eab_hmac_key else None
         request = Request(agree_tos, email, external)
         self._registered = Registration(self.runtime, server).ensure(request)
@@ -323,8 +319,7 @@ class Issuance:
 
     def save(self) -> None:
         """Seal the state."""
-        accounts = registered_uris(self.runtime.directories.config)
-        self.runtime.state.save(accounts, self.registered.public_key)
+        registration.seal(self.runtime, self.registered.key)
 
     def deploy(self, name: str, key: Path, fullchain: Path) -> None:
         """Hand a certificate to the TLS server, if the settings say where.

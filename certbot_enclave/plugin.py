@@ -23,8 +23,7 @@ from certbot import errors as certbot_errors
 from certbot.display import util as display_util
 from certbot.plugins import common
 
-from certbot_enclave import errors
-from certbot_enclave import settings as settings_module
+from certbot_enclave import errors, options
 from certbot_enclave.account import key as _account_key  # noqa: F401  # registers the key type
 
 if TYPE_CHECKING:
@@ -32,45 +31,6 @@ if TYPE_CHECKING:
     from certbot_enclave.issuance import Issuance
 
 logger = logging.getLogger(__name__)
-
-# certbot has its own option for these.
-_OF_CERTBOT = ("server", "domains", "account")
-
-
-def add_options(add: Callable[..., None]) -> None:
-    """Declare one option for each setting, as certbot and ``certbot-enclave`` both want them.
-
-    :param callable add: called as ``add("name", ...)`` with the arguments of argparse
-
-    """
-    for setting in settings_module.TABLE:
-        if setting.name in _OF_CERTBOT:
-            continue
-        name = setting.name.replace("_", "-")
-        if isinstance(setting.default, bool):
-            add(name, action="store_true", default=None, help=setting.help)
-        else:
-            add(name, metavar=name.upper(), default=None, help=setting.help)
-    add("settings", metavar="PATH", help="another settings file; simulated enclaves only")
-
-
-def read_options(get: Callable[[str], Any]) -> dict[str, settings_module.Value]:
-    """Collect the settings that the command line names.
-
-    :param callable get: returns the value of the option of a setting, or None
-    :returns: setting name -> value
-    :rtype: dict
-
-    """
-    found: dict[str, settings_module.Value] = {}
-    for setting in settings_module.TABLE:
-        value = None if setting.name in _OF_CERTBOT else get(setting.name)
-        if value is None or value is False:
-            continue
-        if isinstance(setting.default, tuple):
-            value = settings_module.split(value)
-        found[setting.name] = value
-    return found
 
 
 @contextmanager
@@ -102,7 +62,7 @@ class Configurator(common.Configurator):
     @classmethod
     def add_parser_arguments(cls, add: Callable[..., None]) -> None:
         """See :meth:`certbot.plugins.common.Plugin.add_parser_arguments`."""
-        add_options(add)
+        options.add(add)
 
     def more_info(self) -> str:
         """See :meth:`certbot.interfaces.Plugin.more_info`."""
@@ -114,13 +74,6 @@ class Configurator(common.Configurator):
     def _selected(self) -> bool:
         config = self.config
         return self.name in (config.authenticator, config.installer, config.configurator)
-
-    def _orders(self) -> bool:
-        from certbot_enclave import doors
-
-        config = self.config
-        ours = self.name in (config.authenticator, config.configurator)
-        return ours and config.verb in doors.ORDERING
 
     def prepare(self) -> None:
         """Close the doors, find or make the account, open the gate.
@@ -145,18 +98,19 @@ class Configurator(common.Configurator):
                 for path in (config.config_dir, config.work_dir, config.logs_dir)
             )
         )
-        options = read_options(self.conf)
+        given = options.read(lambda name: None if name in options.OF_CERTBOT else self.conf(name))
         if config.verb == "renew" and not self._given("wait-for-caa"):
             # What the first certonly waited for is in the renewal file; a timer asks again anyway.
-            options["wait_for_caa"] = ""
-        runtime = runtime_module.start(options, directories, measured=self.conf("settings"))
+            given["wait_for_caa"] = ""
+        runtime = runtime_module.start(given, directories, measured=self.conf("settings"))
         doors.check_environment(os.environ, runtime.settings)
         doors.check_certbot(config, runtime.settings)
         from certbot_enclave.issuance import Issuance
 
         trial = config.dry_run or config.verb == "reconfigure"
         self._issuance = Issuance(runtime, report=display_util.notify, trial=trial)
-        if not self._orders():
+        # An order goes through us: check_certbot refuses every other authenticator beside us.
+        if config.verb not in doors.ORDERING:
             return
         server, may_register = self._server()
         runtime.require_server(server)
@@ -280,13 +234,13 @@ class Configurator(common.Configurator):
         """Renew evidence and bundle; runs at exit, since plain certonly calls no plugin later."""
         if self._issuance is None:
             return
+        from certbot_enclave import cli
+
         try:
             self._issuance.finish()
         except errors.Error as error:
             logger.debug("", exc_info=True)
-            print(f"certbot-enclave: error: {error}", file=sys.stderr)
-            if error.hint:
-                print(f"certbot-enclave: hint: {error.hint}", file=sys.stderr)
+            cli.complain(error)
             # A run that could not keep what it got has failed, and at exit no exception says so.
             logging.shutdown()
             sys.stdout.flush()

@@ -125,9 +125,9 @@ class Runtime:
 
     def save_settings(self) -> None:
         """Keep the effective settings for later commands; there is no secret in them."""
-        self.own_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         text = json.dumps(dict(self.settings), sort_keys=True, indent=1)
-        tree.write(self.own_directory / "settings.json", text.encode(), 0o600)
+        file = tree.File("enclave/settings.json", 0o600, text.encode())
+        tree.restore(self.directories.config, [file])
 
 
 def spki(public: ec.EllipticCurvePublicKey) -> bytes:

@@ -18,8 +18,6 @@ from certbot_enclave import errors
 MEASURED_FILE = "/etc/certbot-enclave/settings.toml"
 MAX_FILE = 64 * 1024  # bytes
 
-METHODS = ("http-01",)  # validation methods that the plugin answers
-
 Value = str | bool | tuple[str, ...]
 
 
@@ -31,12 +29,14 @@ class Setting(NamedTuple):
         default: Its type is the setting's type: text, switch, or list of text.
         help: One line.
         relevant: True if it is security-relevant, so that it stands in the statement.
+        choices: What a text may be; empty for anything.
     """
 
     name: str
     default: Value
     help: str
     relevant: bool = True
+    choices: tuple[str, ...] = ()
 
 
 TABLE = (
@@ -46,7 +46,7 @@ TABLE = (
     Setting("server", "", "ACME directory URL, https (certbot's --server)"),
     Setting("domains", (), "names this enclave may ask certificates for"),
     Setting("account", "", "expected ACME account URI; any other is an error"),
-    Setting("challenge", "http-01", "validation method"),
+    Setting("challenge", "http-01", "validation method", choices=("http-01",)),
     Setting("caa_issuer", "", "issuer domain name, if the directory names no CAA identity"),
     Setting(
         "resolver",
@@ -159,9 +159,9 @@ def _checked(name: str, value: Any, source: str) -> Value:
         raise errors.PolicyError(
             f"{source}: {name} has a control character", code="setting-invalid"
         )
-    if name == "challenge" and value not in METHODS:
+    if setting.choices and value not in setting.choices:
         raise errors.PolicyError(
-            f"{source}: challenge is {value!r}, expected {' or '.join(METHODS)}",
+            f"{source}: {name} is {value!r}, expected {' or '.join(setting.choices)}",
             code="setting-invalid",
         )
     checked: Value = value

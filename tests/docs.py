@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from certbot_enclave import cli, errors, settings
+from certbot_enclave import options as enclave_options
 from certbot_enclave.settings import Setting, Value
 
 TOP = Path(__file__).parent.parent
@@ -46,15 +47,13 @@ def settings_table() -> str:
 
 
 def options() -> dict[str, Setting | None]:
-    """Return certbot's options for our settings, as the plugin itself declares them."""
-    from certbot_enclave import plugin
-
+    """Return certbot's options for our settings, as the plugin declares them."""
     found: dict[str, Setting | None] = {}
 
     def add(name: str, **_arguments: object) -> None:
         found[f"--enclave-{name}"] = settings.BY_NAME.get(name.replace("-", "_"))
 
-    plugin.add_options(add)
+    enclave_options.add(add)
     return found
 
 

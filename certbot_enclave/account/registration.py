@@ -169,7 +169,6 @@ class Registration:
             ) from error
 
     def _write_pending(self, pending: _Pending) -> None:
-        self._runtime.own_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         text = json.dumps(
             {
                 "directory": self._server,
@@ -177,7 +176,8 @@ class Registration:
                 "external_account": pending.external_account,
             }
         )
-        tree.write(self._pending_path, text.encode(), 0o600)
+        file = tree.File("enclave/pending.json", 0o600, text.encode())
+        tree.restore(self._runtime.directories.config, [file])
 
     def _make_pending(self, request: Request) -> _Pending:
         key = account_key.generate(self._server, self._runtime.sealer)
@@ -198,9 +198,7 @@ class Registration:
             pending = _Pending(pending.key, external_account=True)
             self._write_pending(pending)
         # Before the CA hears of this key: whatever happens from here on, it can be found again.
-        self._runtime.state.save(
-            registered_uris(self._runtime.directories.config), spki(pending.key.key.public)
-        )
+        seal(self._runtime, pending.key)
         uri = ca.find_account(pending.key, handle)
         new = uri is None
         if uri is None:
@@ -232,9 +230,7 @@ class Registration:
         if pending.external_account:
             (self._account_directory() / account.id / "external").touch()
         self._pending_path.unlink()
-        self._runtime.state.save(
-            registered_uris(self._runtime.directories.config), spki(pending.key.key.public)
-        )
+        seal(self._runtime, account.key)
         return self._registered(account, ca, handle, uri, new=new)
 
     def _confirm(
@@ -300,6 +296,16 @@ class Registration:
                 code="account-ambiguous",
             )
         return accounts[0] if accounts else None
+
+
+def seal(runtime: Runtime, key: EnclaveJWK) -> None:
+    """Seal the state, with the accounts that are in it, and this key to speak for it.
+
+    Raises:
+        AccountError: As `registered_uris`.
+        SealError, EnclaveError, TransportError: As `State.save`.
+    """
+    runtime.state.save(registered_uris(runtime.directories.config), spki(key.key.public))
 
 
 def registered_uris(config_dir: Path) -> tuple[str, ...]:

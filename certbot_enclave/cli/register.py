@@ -10,7 +10,6 @@ from pathlib import Path
 
 from certbot_enclave import errors
 from certbot_enclave.cli import inside
-from certbot_enclave.settings import METHODS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +22,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="names the enclave will ask certificates for, comma-separated; may be repeated",
     )
     parser.add_argument("--server", metavar="URL", help="ACME directory")
-    parser.add_argument("--challenge", choices=list(METHODS), help="validation method to pin")
     parser.add_argument("--account", metavar="URI", help="expected account; any other is an error")
     parser.add_argument(
         "--agree-tos", action="store_true", help="agree to the CA's terms of service"

@@ -150,7 +150,7 @@ def collect(config_dir: Path) -> tuple[File, ...]:
 
 
 def restore(config_dir: Path, files: Iterable[File]) -> None:
-    """Write the files of a bundle that was authenticated.
+    """Write files of our own, or those of a bundle that was authenticated.
 
     Args:
         config_dir: certbot's config directory; made with mode 0755 if missing, as certbot does.

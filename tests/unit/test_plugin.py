@@ -7,8 +7,9 @@ import pytest
 from certbot import errors as certbot_errors
 from certbot.configuration import ArgumentSource, NamespaceConfig
 
+from certbot_enclave import options
 from certbot_enclave.doors import TRUST_STORES
-from certbot_enclave.plugin import Configurator, add_options
+from certbot_enclave.plugin import Configurator
 
 
 @pytest.fixture
@@ -16,10 +17,10 @@ def plugin(directories):
     """Make the plugin with certbot's configuration."""
 
     def make(**values):
-        options = {}
-        add_options(lambda name, **_arguments: options.update({f"enclave_{name}": None}))
+        names = []
+        options.add(lambda name, **_arguments: names.append(name.replace("-", "_")))
         usual = {
-            **{name.replace("-", "_"): value for name, value in options.items()},
+            **{f"enclave_{name}": None for name in names},
             "config_dir": str(directories.config),
             "work_dir": str(directories.work),
             "logs_dir": str(directories.logs),
