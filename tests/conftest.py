@@ -13,6 +13,7 @@ from tests.support.world.fixtures import (  # noqa: F401
     new_ca,
     owner,
     pebble,
+    registered,
     shm,
     world,
 )

@@ -205,12 +205,8 @@ def acts(
         """6. The operator ships another image: one byte differs. It may register an account and
         make evidence, but its measurements are not those that the owner accepted."""
     )
-    changed = Enclave(
-        state / "changed", ca.directory_url, ca.tls_root, world.resolver.address, port
-    )
-    changed.image.write_bytes(enclave.image.read_bytes().replace(b"version 1", b"version 2"))
-    for name in ("root.key", "root.pem"):  # on the same hardware
-        shutil.copy(enclave.simulator / name, changed.simulator / name)
+    image = enclave.image.read_bytes().replace(b"version 1", b"version 2")
+    changed = enclave.sibling("changed", image, shared=("root.key", "root.pem"))
     changed.register().ok()
     verify[1] = str(changed.evidence)
     show(enclave.run("certbot-enclave", *verify), code=1, say="PCR0 is")

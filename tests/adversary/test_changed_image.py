@@ -2,11 +2,8 @@
 """One byte of the image differs: its evidence is rejected, and it cannot unseal."""
 
 import json
-import shutil
 
 import pytest
-
-from tests.support.world.enclave import Enclave
 
 
 def _verify(enclave, evidence, policy, root, *more):
@@ -29,16 +26,8 @@ def test_genuine_evidence_holds(enclave, policy):
 
 def test_changed_image_is_rejected(enclave, policy):
     """On the same hardware, with an account of its own."""
-    changed = Enclave(
-        enclave.state.parent / "changed",
-        enclave.server,
-        enclave.tls_root,
-        enclave.resolver,
-        enclave.http_port,
-    )
-    changed.image.write_bytes(enclave.image.read_bytes().replace(b"1", b"2"))
-    for name in ("root.key", "root.pem"):
-        shutil.copy(enclave.simulator / name, changed.simulator / name)
+    image = enclave.image.read_bytes().replace(b"1", b"2")
+    changed = enclave.sibling("changed", image, shared=("root.key", "root.pem"))
     changed.register().ok()
     done = _verify(enclave, changed.evidence, policy, enclave.simulator / "root.pem")
     assert done.code == 1
@@ -48,13 +37,7 @@ def test_changed_image_is_rejected(enclave, policy):
 
 def test_other_hardware_is_rejected(enclave, policy):
     """The same image, under a root that the host made up."""
-    other = Enclave(
-        enclave.state.parent / "other",
-        enclave.server,
-        enclave.tls_root,
-        enclave.resolver,
-        enclave.http_port,
-    )
+    other = enclave.sibling("other", enclave.image.read_bytes())
     other.register().ok()
     done = _verify(enclave, other.evidence, policy, enclave.simulator / "root.pem")
     assert done.code == 1

@@ -3,13 +3,6 @@
 
 import pytest
 
-from certbot_enclave import statement
-
-
-def _conditions(enclave):
-    text = statement.parse_evidence(enclave.evidence.read_bytes()).text
-    return statement.parse(text)
-
 
 @pytest.fixture
 def published(enclave, ca, owner):
@@ -71,7 +64,7 @@ def test_unsigned_zone_is_pinned_when_independent_resolvers_agree(published, ca,
     published.extra["resolver-roots"] = str(world.tls_root)
     published.resolver = f"{world.resolver.tls_address},{second.tls_address}"
     published.issue().ok()
-    said = _conditions(published)
+    said = published.said()
     assert "zone-unsigned" in said.conditions
     verdicts = {domain.name: domain.verdict for domain in said.domains}
     assert verdicts["unsigned.test"] == "pinned, zone unsigned"

@@ -5,7 +5,6 @@ import shutil
 
 import pytest
 
-from tests.support.world.enclave import Enclave
 from tests.support.world.host import Host
 
 AGREED = ("--agree-tos", "--register-unsafely-without-email")
@@ -127,18 +126,10 @@ def test_accounts_planted_beside_a_bundle_are_refused(enclave, ca, account, shm,
     assert len(ca.accounts()) == made
 
 
-def test_bundle_that_the_host_sealed_itself_is_refused(enclave, ca, account, world, http_port):
+def test_bundle_that_the_host_sealed_itself_is_refused(enclave, ca, account):
     """Sealing needs no attestation: the host sealed an account of its own with the same sealer."""
-    theirs = Enclave(
-        enclave.state.parent / "theirs",
-        enclave.server,
-        enclave.tls_root,
-        enclave.resolver,
-        http_port,
-    )
-    theirs.image.write_bytes(b"the host's own code\n")
-    for name in ("root.key", "root.pem", "sealing.key"):  # the same hardware, the same key service
-        shutil.copy(enclave.simulator / name, theirs.simulator / name)
+    same = ("root.key", "root.pem", "sealing.key")  # the same hardware, the same key service
+    theirs = enclave.sibling("theirs", b"the host's own code\n", shared=same)
     theirs.register().ok()
     enclave.reboot()
     shutil.copy(theirs.bundle, enclave.bundle)

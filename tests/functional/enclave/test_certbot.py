@@ -12,18 +12,6 @@ from tests.support.ca_client import make_csr, new_key
 from tests.support.world.process import listener
 
 
-@pytest.fixture
-def registered(enclave, owner):
-    """An enclave whose owner has published the records; gives what ``register`` printed."""
-    table = enclave.registered()
-    owner.publish(table["records"])
-    return table
-
-
-def _said(enclave):
-    return statement.parse(statement.parse_evidence(enclave.evidence.read_bytes()).text)
-
-
 def test_plugins_lists_it(enclave):
     done = enclave.run("certbot", "plugins", *enclave.directories).ok()
     entry = " ".join(done.out[done.out.index("* enclave") :].split("- - -")[0].split())

@@ -7,22 +7,9 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from certbot_enclave import statement
 from tests.support.world.enclave import Enclave
 
 PINNED = "ca.test;validationmethods=http-01;accounturi={account}"
-
-
-def _said(enclave):
-    return statement.parse(statement.parse_evidence(enclave.evidence.read_bytes()).text)
-
-
-@pytest.fixture
-def registered(enclave, owner):
-    """An enclave whose owner has published the records; gives what ``register`` printed."""
-    table = enclave.registered()
-    owner.publish(table["records"])
-    return table
 
 
 def test_issues_at_the_ca_that_enforces_caa(enclave, ca, registered):
@@ -51,7 +38,7 @@ def test_issues_at_pebble(shm, pebble, world, http_port, owner):
     enclave.issue().ok()
     enclave.renew().ok()
     assert enclave.registered()["account"] == table["account"]
-    assert _said(enclave).caa_identities == ("pebble.test",)
+    assert enclave.said().caa_identities == ("pebble.test",)
 
 
 def test_directory_without_caa_identity_needs_a_named_issuer(enclave, ca, owner):
@@ -72,18 +59,18 @@ def test_evidence_names_the_certificate_that_is_served(enclave, ca, registered):
     enclave.issue().ok()
     held = x509.load_pem_x509_certificate(enclave.certificate())
     spki = held.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    (said,) = _said(enclave).certificates
+    (said,) = enclave.said().certificates
     assert said.serial == f"{held.serial_number:x}"
     assert said.spki_sha256 == hashlib.sha256(spki).hexdigest()
-    (domain,) = _said(enclave).domains
+    (domain,) = enclave.said().domains
     assert (domain.name, domain.verdict) == ("example.test", "exclusive")
 
 
 def test_renewal_keeps_account_and_renews_evidence(enclave, ca, registered):
     enclave.issue().ok()
-    before = _said(enclave)
+    before = enclave.said()
     enclave.renew().ok()
-    after = _said(enclave)
+    after = enclave.said()
     assert after.account_uri == before.account_uri
     assert after.certificates[0].serial != before.certificates[0].serial
     assert after.generation > before.generation
@@ -100,7 +87,7 @@ def test_renewal_is_refused_when_caa_is_withdrawn(enclave, ca, registered, owner
     assert "the gate is closed" in done.text
     assert ca.count("requests", "newOrder") == 1
     assert enclave.certificate() == old
-    assert _said(enclave).domains[0].verdict == "open"
+    assert enclave.said().domains[0].verdict == "open"
 
 
 def test_reused_authorization_does_not_pass_the_gate(enclave, ca, registered, owner):
@@ -140,7 +127,7 @@ def test_waiting_for_caa_shows_progress_and_ends_well(enclave, ca, owner):
             seen.append(line)
             if "waiting" in line:
                 break
-        assert _said(enclave).domains[0].verdict == "open"
+        assert enclave.said().domains[0].verdict == "open"
         owner.publish([line.strip() for line in seen if " IN CAA " in line])
         out, _ = run.communicate(timeout=60)
     assert run.returncode == 0, "".join(seen) + out
@@ -223,7 +210,7 @@ def test_covering_wildcard_closes_the_gate_unless_it_is_accepted(enclave, ca, ow
     assert 'have these CAA records and no others at example.test: 0 issuewild ";"' in done.text
     enclave.extra["allow-covering-wildcard"] = True
     enclave.issue().ok()
-    assert "covering-wildcard-open" in _said(enclave).conditions
+    assert "covering-wildcard-open" in enclave.said().conditions
 
 
 @pytest.mark.parametrize(
@@ -257,7 +244,7 @@ def test_evidence_speaks_of_every_domain_of_the_enclave(enclave, ca, owner):
     enclave.domains = ("other.test",)
     enclave.terse = True
     enclave.issue().ok()
-    said = {domain.name: domain.verdict for domain in _said(enclave).domains}
+    said = {domain.name: domain.verdict for domain in enclave.said().domains}
     assert said == {"example.test": "exclusive", "other.test": "exclusive"}
 
 

@@ -9,7 +9,6 @@ import pytest
 from certbot._internal.account import AccountFileStorage
 from certbot.configuration import NamespaceConfig
 
-from certbot_enclave import statement
 from certbot_enclave.account.key import EnclaveJWK
 
 EAB_KEY = "c2VjcmV0LW9mLXRoZS1zaG9wLWFjY291bnQtMzItYnl0ZXM"
@@ -33,10 +32,6 @@ def _stored(enclave):
     return AccountFileStorage(config).find_all()
 
 
-def _said(enclave):
-    return statement.parse(statement.parse_evidence(enclave.evidence.read_bytes()).text)
-
-
 def test_register_prints_what_the_owner_needs(enclave, ca, owner):
     done = enclave.register("--email=ops@example.test").ok()
     (account,) = ca.accounts()
@@ -50,7 +45,7 @@ def test_register_prints_what_the_owner_needs(enclave, ca, owner):
     ):
         assert expected in done.out
     assert "registered account" not in done.out  # progress goes to stderr
-    said = _said(enclave)
+    said = enclave.said()
     assert (said.account_uri, said.thumbprint) == (account["uri"], account["thumbprint"])
     assert [(domain.name, domain.verdict) for domain in said.domains] == [("example.test", "open")]
 
@@ -85,13 +80,13 @@ def test_certonly_registers_by_itself_and_says_what_to_publish(enclave, ca, owne
     assert account["thumbprint"] in done.text
     records = [line for line in done.text.splitlines() if " IN CAA " in line]
     assert len(records) == 2
-    assert _said(enclave).domains[0].verdict == "open"
+    assert enclave.said().domains[0].verdict == "open"
     assert ca.count("requests", "newOrder") == 0
     owner.publish(records)
     enclave.terse = True  # the settings were saved with the account
     enclave.issue().ok()
     assert len(ca.accounts()) == 1
-    assert _said(enclave).domains[0].verdict == "exclusive"
+    assert enclave.said().domains[0].verdict == "exclusive"
 
 
 def test_certonly_without_agreement_registers_nothing(enclave, ca, owner):
@@ -117,10 +112,10 @@ def test_external_account_binding(enclave, ca, owner, source):
     ).ok()
     (account,) = ca.accounts()
     assert account["bound"] is True
-    assert _said(enclave).external_account_binding is True
+    assert enclave.said().external_account_binding is True
     enclave.reboot()
     enclave.register().ok()
-    assert _said(enclave).external_account_binding is True
+    assert enclave.said().external_account_binding is True
 
 
 def test_eab_secret_on_certbots_command_line_is_refused(enclave, ca, owner):
@@ -187,7 +182,7 @@ def test_reboot_brings_back_the_same_account(enclave, ca, owner):
     assert not enclave.config.exists()
     again = enclave.registered()
     assert (again["account"], again["new"]) == (first["account"], False)
-    said = _said(enclave)
+    said = enclave.said()
     assert said.restored_from >= 1
     assert said.generation > said.restored_from
 
@@ -213,7 +208,7 @@ def test_further_account_leaves_evidence_and_settings_alone(enclave, ca, owner, 
     assert enclave.evidence.read_bytes() == kept
     enclave.server, enclave.tls_root = own
     enclave.run("certbot-enclave", "attest", *enclave.directories).ok()
-    assert _said(enclave).directory == ca.directory_url
+    assert enclave.said().directory == ca.directory_url
 
 
 def test_failure_as_json_has_a_code(enclave, ca, owner):

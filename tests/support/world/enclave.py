@@ -5,11 +5,15 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+from certbot_enclave import statement
+from certbot_enclave.statement import Statement
 
 BIN = Path(sys.executable).parent
 TIMEOUT = 120  # seconds; certbot can hang on an exception between its own threads
@@ -173,6 +177,25 @@ class Enclave:
             options += [f"--domain={name}" for name in self.domains]
         return [verb, *options, *more]
 
+    def said(self) -> Statement:
+        """Return the statement in the evidence that is placed now; nothing is verified."""
+        return statement.parse(statement.parse_evidence(self.evidence.read_bytes()).text)
+
+    def sibling(self, name: str, image: bytes, *, shared: tuple[str, ...] = ()) -> Enclave:
+        """Make another enclave beside this one, at the same CA and resolver.
+
+        Args:
+            name: Of its directory.
+            image: What it measures.
+            shared: What it has of our simulator: ``root.key`` and ``root.pem`` are the hardware,
+                ``sealing.key`` is the key service.
+        """
+        other = replace(self, state=self.state.parent / name, extra={}, terse=False)
+        other.image.write_bytes(image)
+        for part in shared:
+            shutil.copy(self.simulator / part, other.simulator / part)
+        return other
+
     def certbot(self, verb: str, *more: str, names: bool = True, server: bool = True) -> Outcome:
         """``certbot VERB``."""
         return self.run("certbot", *self.words(verb, *more, names=names, server=server))
@@ -191,8 +214,6 @@ class Enclave:
 
     def reboot(self) -> None:
         """Lose everything that was in RAM; the host keeps the bundle."""
-        import shutil
-
         for folder in ("config", "work", "logs", "tmp"):
             shutil.rmtree(self.state / folder, ignore_errors=True)
         os.mkdir(self.state / "tmp")

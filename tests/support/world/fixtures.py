@@ -89,3 +89,11 @@ def enclave(shm: Path, ca: TestCA, world: DnsWorld, http_port: int) -> Enclave:
     return Enclave(
         shm / "enclave", ca.directory_url, ca.tls_root, world.resolver.address, http_port
     )
+
+
+@pytest.fixture
+def registered(enclave: Enclave, owner: Owner) -> dict[str, Any]:
+    """What ``register`` printed; the owner has published the records."""
+    table = enclave.registered()
+    owner.publish(table["records"])
+    return table

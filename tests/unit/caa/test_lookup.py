@@ -9,27 +9,14 @@ from certbot_enclave import errors
 from certbot_enclave.caa import lookup
 from certbot_enclave.caa.grammar import Record
 from certbot_enclave.caa.lookup import Answer, Climbing
+from tests.unit.caa.told import Told
 
 ONE = Record(0, b"issue", b"ca.test")
 TWO = Record(0, b"issue", b"other.test")
 
 
-class Told:
-    """A resolver that answers from a table; names that are absent have no records."""
-
-    def __init__(self, label, table, **common):
-        self.label = label
-        self.table = table
-        self.common = {"authenticated": True, **common}
-        self.asked = []
-
-    def ask(self, name):
-        self.asked.append(name)
-        return Answer(name, self.label, **{**self.common, **self.table.get(name, {})})
-
-
 def test_it_asks_every_name_up_to_the_tld_and_not_the_root():
-    one, two = Told("one", {}), Told("two", {})
+    one, two = Told({}, "one"), Told({}, "two")
     found = lookup.climb("a.b.example.com", [one, two])
     names = ["a.b.example.com", "b.example.com", "example.com", "com"]
     assert one.asked == two.asked == names
@@ -47,7 +34,7 @@ def test_it_asks_every_name_up_to_the_tld_and_not_the_root():
     ],
 )
 def test_it_stops_at_the_first_set_that_is_not_empty(holder, asked):
-    told = Told("one", {holder: {"records": (TWO, ONE)}, "com": {"records": (ONE, TWO)}})
+    told = Told({holder: {"records": (TWO, ONE)}, "com": {"records": (ONE, TWO)}})
     found = lookup.climb("www.example.com", [told])
     assert told.asked == asked
     assert (found.found_at, found.records) == (holder, (ONE, TWO))
@@ -55,12 +42,12 @@ def test_it_stops_at_the_first_set_that_is_not_empty(holder, asked):
 
 @pytest.mark.parametrize("record", [Record(0, b"iodef", b""), Record(0, b"", b"")])
 def test_any_record_at_all_ends_the_climb(record):
-    told = Told("one", {"www.example.com": {"records": (record,)}})
+    told = Told({"www.example.com": {"records": (record,)}})
     assert lookup.climb("www.example.com", [told]).found_at == "www.example.com"
 
 
 def test_after_an_alias_it_goes_on_at_the_parent_of_the_name_itself():
-    told = Told("one", {"www.example.com": {"aliases": ("lb.other.net", "x.third.org")}})
+    told = Told({"www.example.com": {"aliases": ("lb.other.net", "x.third.org")}})
     found = lookup.climb("www.example.com", [told])
     assert told.asked == ["www.example.com", "example.com", "com"]
     assert [step.aliases for step in found.steps] == [("lb.other.net", "x.third.org"), (), ()]
@@ -71,7 +58,7 @@ def test_after_an_alias_it_goes_on_at_the_parent_of_the_name_itself():
 def test_failure_is_never_permission(failing, name):
     tables = [{}, {}]
     tables[failing][name] = {"failure": "SERVFAIL"}
-    asked = [Told(f"r{number}", table) for number, table in enumerate(tables)]
+    asked = [Told(table, f"r{number}") for number, table in enumerate(tables)]
     with pytest.raises(errors.TransportError) as caught:
         lookup.climb("www.example.com", asked)
     assert caught.value.code == "lookup-failed"
@@ -80,7 +67,7 @@ def test_failure_is_never_permission(failing, name):
 
 def test_failure_counts_before_records_and_before_disagreement():
     tables = {"records": (ONE,), "failure": "Connection refused"}, {"records": (TWO,)}
-    asked = [Told(str(n), {"example.com": table}) for n, table in enumerate(tables)]
+    asked = [Told({"example.com": table}, str(n)) for n, table in enumerate(tables)]
     with pytest.raises(errors.TransportError, match="Connection refused"):
         lookup.climb("example.com", asked)
 
@@ -99,7 +86,7 @@ def test_failure_counts_before_records_and_before_disagreement():
 @pytest.mark.parametrize("others", [0, 1])
 def test_disagreement_closes(first, second, others):
     tables = [{"example.com": first}] * (1 + others) + [{"example.com": second}]
-    asked = [Told(f"r{number}", table) for number, table in enumerate(tables)]
+    asked = [Told(table, f"r{number}") for number, table in enumerate(tables)]
     with pytest.raises(errors.GateError) as caught:
         lookup.climb("example.com", asked)
     assert caught.value.code == "servers-disagree"
@@ -107,14 +94,14 @@ def test_disagreement_closes(first, second, others):
 
 
 def test_order_and_repetition_of_records_are_no_disagreement():
-    one = Told("one", {"example.com": {"records": (ONE, TWO)}})
-    two = Told("two", {"example.com": {"records": (TWO, ONE, ONE)}})
+    one = Told({"example.com": {"records": (ONE, TWO)}})
+    two = Told({"example.com": {"records": (TWO, ONE, ONE)}}, "two")
     assert lookup.climb("example.com", [one, two]).records == (ONE, TWO)
 
 
 @pytest.mark.parametrize("words", [(True, True), (True, False), (False, True), (False, False)])
 def test_authenticated_means_that_every_resolver_says_so(words):
-    asked = [Told(str(n), {}, authenticated=word) for n, word in enumerate(words)]
+    asked = [Told({}, str(n), authenticated=word) for n, word in enumerate(words)]
     steps = lookup.climb("example.com", asked).steps
     assert [step.authenticated for step in steps] == [all(words)] * 2
 
@@ -168,7 +155,7 @@ def test_the_closest_set_wins(labels, holders):
         if depth in holders
     }
     found = lookup.climb(
-        names[0], [Told("one", {name: {"records": (item,)} for name, item in sets.items()})]
+        names[0], [Told({name: {"records": (item,)} for name, item in sets.items()})]
     )
     closest = next((name for name in names if name in sets), None)
     assert found.found_at == closest

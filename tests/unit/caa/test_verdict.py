@@ -8,8 +8,8 @@ import pytest
 from certbot_enclave import errors
 from certbot_enclave.caa import formats, lookup, verdict
 from certbot_enclave.caa.grammar import Record
-from certbot_enclave.caa.lookup import Answer
 from certbot_enclave.caa.verdict import Subject, Tolerance, judge_name
+from tests.unit.caa.told import Told
 
 ISSUER = "ca.test"
 OURS = "https://ca.test/acct/1"
@@ -20,22 +20,6 @@ OTHER = Record(0, b"issue", b"other.test")
 OTHER_WILD = Record(0, b"issuewild", b"other.test")
 NOBODY_WILD = Record(0, b"issuewild", b";")
 NAME = "www.example.com"
-
-
-class Told:
-    """A resolver that answers from a table of record sets, or of fields of an answer."""
-
-    def __init__(self, table, label="one", **common):
-        self.label = label
-        self.table = table
-        self.common = {"authenticated": True, **common}
-        self.asked = []
-
-    def ask(self, name):
-        self.asked.append(name)
-        entry = self.table.get(name, {})
-        fields = entry if isinstance(entry, dict) else {"records": tuple(entry)}
-        return Answer(name, self.label, **{**self.common, **fields})
 
 
 def _judge(table, name=NAME, subject=SUBJECT, tolerance=None, **common):
