@@ -13,6 +13,7 @@ from benchmarks.alternating import compare, report
 from tests.support.ca.launcher import TestCA
 from tests.support.world.dns import DnsWorld
 from tests.support.world.enclave import BIN, Enclave
+from tests.support.world.owner import Owner
 from tests.support.world.pebble import Pebble
 from tests.support.world.process import free_port
 
@@ -72,19 +73,7 @@ def verification(state: Path, runs: int) -> None:
             state / "enclave2", ca.directory_url, ca.tls_root, world.resolver.address, 80
         )
         enclave.register().ok()
-        policy = state / "policy.toml"
-        digests = (enclave.simulator / "measurements.json").read_text().splitlines()
-        pcrs = "\n".join(
-            line.strip().rstrip(",").replace('":', '" =') for line in digests if '"PCR' in line
-        )
-        origin = ca.directory_url.removesuffix("directory")
-        policy.write_text(
-            f"[measurements.app]\n{pcrs}\n"
-            f'[directories."{ca.directory_url}"]\n'
-            f'account_prefix = "{origin}account/"\nissuers = ["ca.test"]\n'
-            f'[accept.settings]\nresolver = ["{world.resolver.address}"]\n'
-            f'ca_roots = "{ca.tls_root}"\n'
-        )
+        policy = Owner(world).policy(state / "policy.toml", enclave)
         environment = enclave.full_environment
         command = [
             str(BIN / "certbot-enclave"),

@@ -3,7 +3,7 @@
 
 ``tests/mutations.toml`` lists, for each module, the tests that hold its checks, and the name of
 every check. A check in the module without a row, or a row without a check, fails. What counts as a
-check, how it is named, and what takes its place in a scratch copy:
+check, how it is named, and what takes its place:
 
 =============================================  ===========================  ================
 check                                          name                         in its place
@@ -15,16 +15,13 @@ check                                          name                         in i
 ``return (Finding("name", …),)``               name of the finding          ``return ()``
 =============================================  ===========================  ================
 
-A module whose tests start ``certbot`` as a user would is not reached by a copy: its row says
-``installed = true``, and the changed file is mounted over the module, for these tests alone (in a
-mount namespace; needs root).
+The changed file is mounted over the module while the tests run, in a mount namespace of their own
+(this needs root): so it is also what a ``certbot`` runs that a test starts.
 """
 
 import argparse
 import ast
-import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -36,7 +33,6 @@ from pathlib import Path
 
 TOP = Path(__file__).parent.parent
 ROWS = TOP / "tests" / "mutations.toml"
-COPIED = ("certbot_enclave", "tests", "pyproject.toml", "setup.py", "README.md", "docs")
 
 
 # Names of functions that are called for nothing but their refusal.
@@ -128,50 +124,33 @@ def checks(file: str, source: str) -> list[Check]:
     return sorted(found, key=lambda check: check.line)
 
 
-# The changed file over the module, in a mount namespace that ends with the tests.
-_MOUNTED = 'mount --bind "$1" "$2" && shift 2 && exec "$@"'
-
-
-def _run(command: list[str], where: Path | str, **environment: str) -> int:
-    done = subprocess.run(
-        command,
-        cwd=where,
-        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **environment},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    if done.returncode not in (0, 1, 2):
-        print(done.stdout[-2000:], done.stderr[-2000:], file=sys.stderr)
-        raise SystemExit(f"pytest ended with {done.returncode}")
-    return done.returncode
-
-
-def _survives_installed(check: Check, tests: list[str], scratch: Path) -> bool:
-    """Return True if no test notices that the check is gone from the installed package."""
-    target = TOP / check.file
-    with tempfile.TemporaryDirectory(dir=scratch) as folder:
-        changed = Path(folder, target.name)
-        changed.write_text(check.removed_from(target.read_text(encoding="utf-8")), encoding="utf-8")
-        command = ["unshare", "--mount", "sh", "-c", _MOUNTED, "sh", str(changed), str(target)]
-        return _run([*command, sys.executable, "-m", "pytest", "-q", "-x", *tests], TOP) == 0
+# The changed file over the module, and no bytecode of another version of it.
+_MOUNTED = 'mount --bind "$1" "$2" && mount -t tmpfs tmpfs "$3" && shift 3 && exec "$@"'
 
 
 def _survives(check: Check, tests: list[str], scratch: Path) -> bool:
     """Return True if no test notices that the check is gone."""
-    with tempfile.TemporaryDirectory(dir=scratch) as copy:
-        for name in COPIED:
-            source = TOP / name
-            if source.is_dir():
-                shutil.copytree(
-                    source, Path(copy, name), ignore=shutil.ignore_patterns("__pycache__")
-                )
-            else:
-                shutil.copy(source, Path(copy, name))
-        target = Path(copy, check.file)
-        target.write_text(check.removed_from(target.read_text(encoding="utf-8")), encoding="utf-8")
-        command = [sys.executable, "-m", "pytest", "-q", "-x", *tests]
-        return _run(command, copy, PYTHONPATH=copy) == 0
+    target = TOP / check.file
+    bytecode = target.parent / "__pycache__"
+    bytecode.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=scratch) as folder:
+        changed = Path(folder, target.name)
+        changed.write_text(check.removed_from(target.read_text(encoding="utf-8")), encoding="utf-8")
+        namespace = ["unshare", "--mount", "sh", "-c", _MOUNTED, "sh"]
+        done = subprocess.run(
+            [
+                *(*namespace, str(changed), str(target), str(bytecode)),
+                *(sys.executable, "-m", "pytest", "-q", "-x", *tests),
+            ],
+            cwd=TOP,
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+    if done.returncode not in (0, 1, 2):
+        print(done.stdout[-2000:], done.stderr[-2000:], file=sys.stderr)
+        raise SystemExit(f"{check.file}: {check.name}: pytest ended with {done.returncode}")
+    return done.returncode == 0
 
 
 def main() -> int:
@@ -189,17 +168,15 @@ def main() -> int:
         if args.list:
             names = "".join(f'    "{check.name}",\n' for check in found)
             tests = ", ".join(f'"{test}"' for test in row["tests"])
-            mounted = "installed = true\n" if row.get("installed") else ""
-            print(f'["{file}"]\n{mounted}tests = [{tests}]\nchecks = [\n{names}]\n')
+            print(f'["{file}"]\ntests = [{tests}]\nchecks = [\n{names}]\n')
             continue
         there, listed = Counter(check.name for check in found), Counter(row["checks"])
         failures += [f"missing row: {file}: {name}" for name in there - listed]
         failures += [f"stale row: {file}: {name}" for name in listed - there]
-        how = _survives_installed if row.get("installed") else _survives
-        todo += [(check, row["tests"], how) for check in found]
+        todo += [(check, row["tests"]) for check in found]
     with tempfile.TemporaryDirectory(prefix="mutate.") as scratch, ThreadPoolExecutor(2) as pool:
-        results = pool.map(lambda item: item[2](item[0], item[1], Path(scratch)), todo)
-        for number, ((check, _, _), survived) in enumerate(zip(todo, results, strict=True), 1):
+        results = pool.map(lambda item: _survives(item[0], item[1], Path(scratch)), todo)
+        for number, ((check, _), survived) in enumerate(zip(todo, results, strict=True), 1):
             verdict = "SURVIVED" if survived else "red"
             print(f"{number}/{len(todo)} {check.file}:{check.line} {check.name}: {verdict}")
             if survived:

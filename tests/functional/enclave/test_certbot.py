@@ -21,9 +21,20 @@ def test_plugins_lists_it(enclave):
     enclave.run("certbot", "plugins", "--prepare", *enclave.directories).ok()
 
 
+COMMANDS = {
+    "--version": ("certbot ", 0),
+    "--help": ("certbot [SUBCOMMAND]", 0),
+    "plugins": ("* standalone", 0),
+    "certificates": ("No certificates found", 0),
+    "renew": ("No renewals were attempted", 0),
+    "show_account": ("Could not find an existing account", 1),
+    "certonly": ("Successfully received certificate", 0),
+}
+
+
 @pytest.mark.parametrize("missing", ["dns", "zope.interface", "trustme", "tomllib"])
-@pytest.mark.parametrize("verb", ["plugins", "certificates", "show_account"])
-def test_other_commands_work_without_a_dependency(enclave, ca, missing, verb):
+@pytest.mark.parametrize("verb", COMMANDS)
+def test_other_commands_work_without_a_dependency(enclave, ca, owner, missing, verb):
     where = enclave.state / "broken"
     where.mkdir()
     (where / "sitecustomize.py").write_text(
@@ -34,12 +45,18 @@ def test_other_commands_work_without_a_dependency(enclave, ca, missing, verb):
         "            raise ModuleNotFoundError(name, name=name)\n"
         "sys.meta_path.insert(0, Missing())\n"
     )
-    enclave.environment["PYTHONPATH"] = str(where)
-    done = enclave.run("certbot", verb, *enclave.directories, f"--server={enclave.server}")
-    if verb == "show_account":
-        assert "Could not find an existing account" in done.text
+    enclave.environment = {
+        "PYTHONPATH": str(where),
+        "REQUESTS_CA_BUNDLE": str(enclave.tls_root),
+    }
+    assert "ModuleNotFoundError" in enclave.run("python", "-c", f"import {missing}").err
+    alone = ["--authenticator=standalone", "--agree-tos", "--register-unsafely-without-email"]
+    if verb == "certonly":
+        done = enclave.certbot(verb, *alone)
     else:
-        done.ok()
+        done = enclave.run("certbot", verb, *enclave.directories, f"--server={enclave.server}")
+    said, code = COMMANDS[verb]
+    assert (done.code, said in done.text) == (code, True), done.text
     assert "Traceback" not in done.text
 
 
