@@ -34,17 +34,21 @@ class Error(Exception):
 
     Attributes:
         code: Stable, kebab-case name of the reason; JSON output and documentation key on it.
-        hint: What the reader can do next, or None.
+        hint: What the reader can do next: what was given, or the class's `advice`.
     """
+
+    advice = ""
 
     def __init__(self, message: str, *, code: str, hint: str | None = None) -> None:
         super().__init__(message)
         self.code = code
-        self.hint = hint
+        self.hint = hint or self.advice
 
 
 class FormatError(Error, ValueError):
     """Bytes or text are not what they claim to be."""
+
+    advice = "fetch it again; if it stays so, whoever sent it sent something else"
 
 
 class VerificationError(Error):
@@ -72,45 +76,67 @@ class VerificationError(Error):
 class ChainError(VerificationError):
     """Certificates do not lead to the trusted root."""
 
+    advice = "do not trust the evidence; a simulated enclave needs --trust-root"
+
 
 class SignatureError(VerificationError):
     """A signature does not match."""
+
+    advice = "do not trust the evidence: it was changed, or never was genuine"
 
 
 class MeasurementError(VerificationError):
     """Measurements are not the expected ones."""
 
+    advice = "other code runs than the policy names; do not publish CAA records for it"
+
 
 class FreshnessError(VerificationError):
     """Too old, from the future, or made for another nonce."""
+
+    advice = "fetch newer evidence, and look at both clocks"
 
 
 class BindingError(VerificationError):
     """Statement, account key and attestation document do not belong together."""
 
+    advice = "do not trust the evidence: its parts come from different places"
+
 
 class StatementError(VerificationError):
     """The statement says what the policy or the caller does not accept."""
+
+    advice = "if you accept it, say so by name in the policy"
 
 
 class PolicyError(Error):
     """A policy, an option or a settings file is wrong, or not allowed here."""
 
+    advice = "correct the option, the settings or the policy that it names"
+
 
 class TransportError(Error):
     """Could not ask: network, resolver or file. The same call may work later."""
+
+    advice = "try again; then look at the network, the resolver or the file that it names"
 
 
 class EnclaveError(Error):
     """The attester is missing, broken, or not the one that was named."""
 
+    advice = "mend the attester or the clock; nothing was ordered"
+
 
 class SealError(Error):
     """Sealed state cannot be sealed, unsealed or trusted."""
 
+    advice = "find the right bundle or image; no account was made in its place"
+
 
 class GuardError(Error):
     """The guarded account key refuses to sign (docs/guard.md)."""
+
+    advice = "what asked for the signature is not on the list of docs/guard.md"
 
 
 class GateError(Error):
@@ -119,6 +145,8 @@ class GateError(Error):
     Attributes:
         records: CAA records, in zone-file form, that would open the gate; empty if none would.
     """
+
+    advice = "publish the records that are printed with it"
 
     def __init__(
         self, message: str, *, code: str, hint: str | None = None, records: tuple[str, ...] = ()
@@ -130,10 +158,16 @@ class GateError(Error):
 class AccountError(Error):
     """The ACME account is missing, foreign, or refused by the CA."""
 
+    advice = "find out where the account went; it is never replaced by another one"
+
 
 class DeployError(Error):
     """Key and chain could not be handed to the TLS server."""
 
+    advice = "mend what it names, then run certbot again"
+
 
 class ExtensionError(Error):
     """A third-party component does not fit the interface it claims."""
+
+    advice = "ask whoever made the component"

@@ -249,7 +249,10 @@ def _domain(said: Statement, domain: str) -> Domain:
             return item
     names = ", ".join(item.name for item in said.domains) or "none"
     raise errors.StatementError(
-        f"statement is about {names}, expected {domain}", code="domain", expected=domain
+        f"statement is about {names}, expected {domain}",
+        code="domain",
+        expected=domain,
+        hint="ask for the evidence of the enclave that serves this domain",
     )
 
 

@@ -77,24 +77,6 @@ def options_table() -> str:
 # --- error codes ---
 
 
-ADVICE = {
-    "FormatError": "Fetch it again; if it stays so, whoever sent it sent something else.",
-    "ChainError": "Do not trust the evidence. A simulated enclave needs `--trust-root`.",
-    "SignatureError": "Do not trust the evidence: it was changed, or never was genuine.",
-    "MeasurementError": "Other code runs than the policy names. Do not publish CAA records for it.",
-    "FreshnessError": "Fetch newer evidence, and look at both clocks.",
-    "BindingError": "Do not trust the evidence: its parts come from different places.",
-    "StatementError": "If you accept it, say so by name in the [policy](policy.md).",
-    "PolicyError": "Correct the option, the [settings](settings.md) or the [policy](policy.md).",
-    "TransportError": "Try again; then look at the network, the resolver or the file named.",
-    "EnclaveError": "The attester or the clock is wrong; nothing was ordered.",
-    "SealError": "Nothing was written, and no account was made. Find the right bundle or image.",
-    "GuardError": "What asked for the signature is not on [the list](guard.md).",
-    "GateError": "Publish the records that are printed with it; see [for domain owners](owner.md).",
-    "AccountError": "The account is never replaced by another one; find out where it went.",
-    "DeployError": "The old certificate is in place. Mend the TLS server, then run certbot again.",
-    "ExtensionError": "Ask whoever made the component.",
-}
 SHOWN = 3  # messages of one code
 
 
@@ -244,7 +226,8 @@ def error_tables() -> str:
         made: type[errors.Error] = getattr(errors, kind)
         exit_code = cli.exit_code(made("", code=""))
         about = re.sub(r" \(docs/[^)]*\)", "", str(made.__doc__).splitlines()[0])
-        parts += [f"## {kind}", "", f"{about} Exit code {exit_code}. {ADVICE[kind]}", ""]
+        advice = made.advice[0].upper() + made.advice[1:]
+        parts += [f"## {kind}", "", f"{about} Exit code {exit_code}. {advice}.", ""]
         parts += ["| code | says | what to do |", "|---|---|---|"]
         codes = sorted({row.code for row in found if row.kind == kind})
         for code in codes:

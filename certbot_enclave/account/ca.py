@@ -76,7 +76,9 @@ def _asking(url: str) -> Iterator[None]:
         ) from error
     except messages.Error as error:
         raise errors.AccountError(
-            f"the ACME server refused: {error.typ}: {error.detail}", code="ca-refused"
+            f"the ACME server refused: {error.typ}: {error.detail}",
+            code="ca-refused",
+            hint="these are the CA's own words; often it is a rate limit: wait, or ask the CA",
         ) from error
     except (acme_errors.Error, josepy.errors.Error, ValueError, TypeError) as error:
         if isinstance(error, errors.Error):

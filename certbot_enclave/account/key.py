@@ -39,7 +39,7 @@ class Refused(errors.GuardError, certbot_errors.Error):
 
     def __str__(self) -> str:
         text = super().__str__()
-        return f"{text}\n{self.hint}" if self.hint else text
+        return f"{text}\nhint: {self.hint}" if self.hint else text
 
 
 class Attached:

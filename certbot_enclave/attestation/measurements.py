@@ -105,6 +105,7 @@ def read_table(table: Any, source: str) -> dict[int, bytes]:
         raise errors.PolicyError(
             f"{source} has {found}; PCR0, PCR1 and PCR2 are needed together",
             code="measurements-incomplete",
+            hint="add the others: PCR1 alone is that of every image built with stock parts",
         )
     if any(pcrs[index] == bytes(SIZE) for index in (0, 1, 2)):
         raise errors.PolicyError(

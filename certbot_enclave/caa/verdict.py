@@ -176,7 +176,8 @@ def _judge_signing(
             "insecure-zone",
             None,
             why,
-            "sign the zone and have its DS record published by the parent",
+            "sign the zone and have its DS record published by the parent; "
+            "if it is signed, name a resolver that validates",
         )
     ]
 
@@ -278,5 +279,5 @@ def judge_name(
 
 def unknown(name: str, error: errors.Error, resolvers: tuple[str, ...]) -> Verdict:
     """Return the verdict when a lookup failed: open, since nothing is known."""
-    finding = Finding("lookup-failed", None, str(error), error.hint or "try again")
+    finding = Finding("lookup-failed", None, str(error), error.hint)
     return Verdict(name, "open", (finding,), (), resolvers, None, error)

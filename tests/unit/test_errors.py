@@ -75,6 +75,14 @@ def test_messages_start_lower_case_and_have_no_full_stop():
     assert wrong == []
 
 
+@pytest.mark.parametrize("name", sorted(CLASSES.keys() - {"Error", "VerificationError"}))
+def test_every_error_says_what_to_do(name):
+    made = CLASSES[name]("message", code="code")
+    assert made.hint == CLASSES[name].advice
+    assert re.fullmatch(r"[a-z].*[^.]", made.hint)
+    assert CLASSES[name]("message", code="code", hint="do this").hint == "do this"
+
+
 @pytest.mark.parametrize("name", CLASSES)
 def test_exit_codes(name):
     made = CLASSES[name]("message", code="code")

@@ -189,7 +189,7 @@ def test_sealed_context_names_directory_and_thumbprint(key, sealer):
 
 def test_errors_keep_their_hint(key):
     refused = account_key.Refused("no", code="x", hint="do this")
-    assert str(refused) == "no\ndo this"
+    assert str(refused) == "no\nhint: do this"
     assert isinstance(refused, errors.GuardError)
     assert isinstance(key.key.curve, ec.SECP256R1)
     assert key.key.key_size == 256

@@ -341,7 +341,7 @@ def test_a_failed_lookup_raises_and_an_unknown_verdict_is_open():
     assert found.findings[0].fix == caught.value.hint
     assert not found.opens_gate
     bare = errors.TransportError("x", code="y")
-    assert verdict.unknown(NAME, bare, ()).findings[0].fix == "try again"
+    assert verdict.unknown(NAME, bare, ()).findings[0].fix == errors.TransportError.advice
 
 
 def test_the_word_says_exclusive_only_with_everything_right():
