@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Examples of policies, settings and output are what the code takes and prints."""
+
+import re
+
+import pytest
+
+from certbot_enclave import doors, errors, policy, settings, verification
+from certbot_enclave.caa import formats
+from tests import docs
+from tests.support import forge
+from tests.support.forge import CHAIN, NOW, POLICY
+from tests.unit.docs.pages import (
+    MANUAL,
+    blocks_of,
+    rows_below,
+    text_of,
+)
+
+MEASURED = "".join(f'PCR{index} = "{digest.hex()}"\n' for index, digest in forge.PCRS.items())
+
+
+def test_json_policy():
+    (text,) = blocks_of("docs/policy.md", "json")
+    found = policy.parse(text.encode(), "measurements.json")
+    assert {0, 1, 2} == found.sets["measurements.json"].keys()
+    assert (found.settings, found.conditions) == ({}, frozenset())
+
+
+POLICIES = [
+    (name, text) for name in ("docs/policy.md", "docs/owner.md") for text in blocks_of(name, "toml")
+]
+
+
+@pytest.mark.parametrize(("name", "text"), POLICIES)
+def test_toml_policies(name, text):
+    if "[measurements." not in text:  # a part of one
+        text += f"\n[measurements.release-1]\n{MEASURED}"
+    found = policy.parse(text.encode(), name)
+    assert "release-1" in found.sets
+    assert found != policy.Policy(sets=found.sets)
+
+
+def test_policy_members_are_all_described():
+    described = {
+        row[0].strip("`").split(".")[0] for row in rows_below(text_of("docs/policy.md"), "## TOML")
+    }
+    with pytest.raises(errors.PolicyError) as caught:
+        policy.parse(b"other = 1", "policy.toml")
+    assert described == set(re.search(r"known: (.*)", str(caught.value))[1].split(", "))
+    examples = "\n".join(text for _, text in POLICIES)
+    for member in described | {"conditions", "sealing", "accept.settings"}:
+        assert member in examples
+
+
+def test_settings_that_are_not_judged_by_name():
+    part = text_of("docs/policy.md").split("### Settings", 1)[1].split("```", 1)[0]
+    listed = re.search(r"order\.\n(.*?) are not\njudged here", part, re.DOTALL)[1]
+    assert set(re.findall(r"`([a-z_]+)`", listed)) == verification._JUDGED_ELSEWHERE
+    for name in verification._NEUTRAL:
+        assert f"`{name}` weakens" in part
+
+
+def test_conditions_are_those_of_the_code():
+    listed = {row[0].strip("`") for row in rows_below(text_of("docs/policy.md"), "### Conditions")}
+    source = (docs.PACKAGE / "caa" / "verdict.py").read_text()
+    source += (docs.PACKAGE / "evidence.py").read_text()
+    made = re.findall(r'conditions\.add\(f?"([a-z-]+:?)', source)
+    assert {name.replace("NAME", "") for name in listed} == set(made)
+
+
+def _operators_settings():
+    (text,) = blocks_of("docs/operator.md", "toml")
+    return settings.parse_file(text.encode())
+
+
+def test_settings_of_the_examples():
+    found = _operators_settings()
+    assert found["domains"] == ("example.com", "www.example.com")
+    (block,) = re.findall(r"code-block:: toml\n.*?\n\n(.*?)\n\n[A-Z]", MANUAL, re.DOTALL)
+    shorter = settings.parse_file("\n".join(line[3:] for line in block.splitlines()).encode())
+    assert {**found, **shorter, "domains": found["domains"]} == found
+
+
+def test_owners_policy_accepts_the_operators_settings():
+    (text,) = blocks_of("docs/owner.md", "toml")
+    demanded = policy.parse(text.encode(), "policy.toml")._replace(sets=POLICY.sets)
+    said = settings.Settings(_operators_settings()).stated()
+    evidence = forge.evidence(settings=said)
+    asked = {"domain": "example.com", "nonce": None, "now": NOW, "trust_root": CHAIN.root}
+    assert verification.verify(evidence, demanded, **asked).statement.settings == said
+    with pytest.raises(errors.StatementError) as caught:
+        verification.verify(evidence, POLICY, **asked)
+    assert caught.value.code == "setting"
+
+
+def _masked(line):
+    """A line of `verify` without what differs from enclave to enclave."""
+    line = re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "TIME", line)
+    line = re.sub(r"\b[\w-]{43}\b", "THUMBPRINT", line)
+    line = re.sub(r"(acct/)\d+", r"\1N", line).replace("match release-1", "match image")
+    return re.sub(r"\bthe (named|AWS Nitro) root|exclusive|open", "…", line)
+
+
+def test_output_of_verify_is_as_shown():
+    shown = next(text for text in blocks_of("docs/owner.md", "console") if "proved:" in text)
+    lines = []
+    verification.verify(
+        forge.evidence(),
+        POLICY,
+        domain="example.com",
+        nonce=None,
+        now=NOW,
+        trust_root=CHAIN.root,
+        progress=lines.append,
+    )
+    proved = re.findall(r"^proved: +(.*)$", shown, re.MULTILINE)
+    assert [_masked(line) for line in proved] == [_masked(line) for line in lines]
+    unchecked = re.findall(r"^not checked: (.*)$", shown, re.MULTILINE)
+    assert tuple(unchecked) == verification.NOT_CHECKED
+
+
+@pytest.mark.parametrize("name", ["docs/owner.md", "docs/operator.md"])
+def test_records_are_as_the_product_prints_them(name):
+    found = re.findall(r"^ *(([a-z.]+)\. 3600 IN CAA .*)$", text_of(name), re.MULTILINE)
+    (account,) = {uri for uri in re.findall(r"accounturi=([^\"]+)\"", text_of(name))}
+    records = formats.records_for(
+        issuer="letsencrypt.org", methods=["http-01"], account_uri=account
+    )
+    owners = list(dict.fromkeys(owner for _, owner in found))
+    assert "example.com" in owners
+    assert [line for line, _ in found] == [
+        line for owner in owners for line in formats.zone(owner, records)
+    ]
+
+
+def test_every_door_is_listed():
+    page = text_of("docs/guard.md")
+    source = (docs.PACKAGE / "doors.py").read_text()
+    assert set(re.findall(r"`(door-[a-z-]+)`", page)) == set(
+        re.findall(r'"(door-[a-z-]+)"', source)
+    )
+    names = [*doors.TRUST_STORES, *doors.CODE_VARIABLES]
+    names += [f"--{name.replace('_', '-')}" for name in doors.HOOKS]
+    assert [name for name in names if f"`{name}`" not in page] == []
+    for verb in doors.ORDERING:
+        assert f"`{verb}`" in page
