@@ -10,6 +10,7 @@ from tests.support.world.fixtures import (  # noqa: F401
     ca,
     enclave,
     http_port,
+    issued,
     new_ca,
     owner,
     pebble,

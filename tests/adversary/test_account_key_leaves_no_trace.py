@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from josepy.jwk import JWKEC
 
 from certbot_enclave.account import jws
 from certbot_enclave.account.key import EnclaveJWK
@@ -28,6 +29,12 @@ def _secret(enclave):
     return envelope.unseal(
         envelope.parse(jws.decode(key.sealed)), kind="account-key", sealer=sealer
     )
+
+
+def _register(enclave):
+    """Arguments of ``certbot-enclave register``."""
+    words = [*enclave.directories, *enclave.settings("--"), "--agree-tos"]
+    return ["register", f"--server={enclave.server}", "--domains=example.test", *words]
 
 
 def _assert_clean(enclave):
@@ -51,19 +58,37 @@ def test_after_register_issue_renew_and_failures(enclave, ca, owner):
     assert enclave.issue("-vv", "--force-renewal").code == 1
     secret = _assert_clean(enclave)
 
-    ca.stall("newOrder", "after")
-    words = enclave.words("certonly", "--authenticator=enclave", "--force-renewal")
-    with enclave.start("certbot", *words) as run:
-        ca.wait_stalled(60)
-        assert traces.processes(run.pid, secret) == []
-        assert traces.processes(run.pid, b"seen") != []  # the search reads the right processes
-        ca.release()
-        run.communicate(timeout=60)
+    for program_, words, resource in (
+        ("certbot-enclave", _register(enclave), "newAccount"),
+        (
+            "certbot",
+            enclave.words("certonly", "--authenticator=enclave", "--force-renewal"),
+            "newOrder",
+        ),
+        (
+            "certbot",
+            enclave.words("renew", "--force-renewal", names=False, server=False),
+            "finalize",
+        ),
+    ):
+        ca.stall(resource, "after")
+        with enclave.start(program_, *words) as run:
+            ca.wait_stalled(60)  # the key is unsealed: it has just signed
+            assert traces.processes(run.pid, secret) == []
+            assert traces.processes(run.pid, b"seen") != []  # these are the right processes
+            ca.release()
+            run.communicate(timeout=60)
+        assert run.returncode == 0
+    _assert_clean(enclave)
 
     private = ec.derive_private_key(int.from_bytes(secret, "big"), ec.SECP256R1())
     planted = enclave.state / "logs" / "planted"
-    for encoding in (Encoding.PEM, Encoding.DER):
-        planted.write_bytes(private.private_bytes(encoding, PrivateFormat.PKCS8, NoEncryption()))
+    for data in (
+        private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
+        private.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()),
+        JWKEC(key=private).json_dumps().encode(),
+    ):
+        planted.write_bytes(data)
         assert traces.search([enclave.state], secret) == [planted]
 
 
@@ -87,7 +112,7 @@ def test_no_process_ever_writes_it(enclave, ca, owner):
     first = list(_written(trace))
     enclave.issue().ok()
     written = [*first, *_written(trace)]
-    assert any(b"newOrder" in data or b"certbot-enclave-sealed" in data for data in written)
+    assert any(b"certbot-enclave-sealed" in data for data in written)
     assert [data for data in written if traces.holds(data, secret)] == []
 
 
@@ -95,10 +120,8 @@ def test_no_process_ever_writes_it(enclave, ca, owner):
 def test_crash_leaves_no_core(enclave, ca, owner, verb):
     """Core dumps are off before the key is made (docs/operator.md)."""
     ca.stall("newNonce")
-    words = [*enclave.directories, *enclave.settings("--"), "--agree-tos"]
-    words += [f"--server={enclave.server}", "--domains=example.test"]
     started = (
-        enclave.start("certbot-enclave", "register", *words)
+        enclave.start("certbot-enclave", *_register(enclave))
         if verb == "register"
         else enclave.start(
             "certbot",

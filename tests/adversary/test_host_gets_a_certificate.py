@@ -1,19 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The host, which answers http-01 perfectly, asks for a certificate of its own."""
 
-import pytest
-
 from tests.support.ca.caa import check
 from tests.support.ca.resolver import Resolver
 from tests.support.world.host import Host
-
-
-@pytest.fixture
-def issued(enclave, ca, owner):
-    """An enclave that holds the domain's only certificate."""
-    owner.publish(enclave.registered()["records"])
-    enclave.issue().ok()
-    return enclave
 
 
 def test_without_caa_it_succeeds(shm, ca, owner, http_port):

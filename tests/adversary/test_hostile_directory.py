@@ -8,14 +8,6 @@ import pytest
 from tests.support.world.host import Host
 
 
-@pytest.fixture
-def issued(enclave, ca, owner):
-    """An enclave that holds a certificate."""
-    owner.publish(enclave.registered()["records"])
-    enclave.issue().ok()
-    return enclave
-
-
 @pytest.mark.parametrize("endpoint", ["newOrder", "newAccount", "newNonce", "revokeCert"])
 def test_endpoint_elsewhere_is_refused(issued, ca, endpoint):
     ca.change(overrides={endpoint: f"https://host.test/{endpoint}"})

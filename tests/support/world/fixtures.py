@@ -97,3 +97,10 @@ def registered(enclave: Enclave, owner: Owner) -> dict[str, Any]:
     table = enclave.registered()
     owner.publish(table["records"])
     return table
+
+
+@pytest.fixture
+def issued(enclave: Enclave, registered: dict[str, Any]) -> Enclave:
+    """An enclave that holds the domain's only certificate."""
+    enclave.issue().ok()
+    return enclave
