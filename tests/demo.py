@@ -18,7 +18,7 @@ from tests.support.world.dns import DnsWorld
 from tests.support.world.enclave import Enclave, Outcome
 from tests.support.world.host import Host
 from tests.support.world.nginx import Nginx
-from tests.support.world.process import free_port, program
+from tests.support.world.process import eventually, free_port, program
 
 DOMAIN = "example.test"
 _NOISE = re.compile(
@@ -172,8 +172,8 @@ def acts(
     url = f"https://{DOMAIN}:{nginx.port}/"
     resolve = f"{DOMAIN}:{nginx.port}:127.0.0.1"
     curl = ["--silent", "--show-error", "--cacert", str(ca.issuer_root), "--resolve", resolve]
-    # nginx reloads after it has answered the signal; until then it has the certificate before.
-    curl += ["--retry", "10", "--retry-delay", "1", "--retry-all-errors"]
+    # nginx reloads after it has taken the signal; until then it serves the certificate before.
+    eventually(lambda: run("curl", *curl, url).code == 0)
     show(run("curl", *curl, url), code=0, say="hello from the enclave")
 
     tell(
