@@ -27,7 +27,9 @@ setup(
     ],
     extras_require={
         "dev": [
+            "cbor2==6.3.0",
             "hypothesis==6.170.15",
+            "mfusepy==3.1.1",
             "mypy==2.4.1",
             "mypy-zope==1.0.17",
             "pytest==9.2.0",

@@ -35,6 +35,33 @@ class IAttester(Interface):
         """
 
 
+class ISecurityModule(Interface):
+    """What security hardware offers beside documents. An attester may provide it too.
+
+    Every method raises EnclaveError if the device is missing, broken or refused.
+    """
+
+    def random() -> bytes:
+        """Return fresh random bytes of the device: 16 to 4096, as many as it likes."""
+
+    def pcr(index: int) -> tuple[bool, bytes]:
+        """Return whether PCR `index` (0 to 31) is locked, and its 48 bytes."""
+
+    def extend(index: int, data: bytes) -> bytes:
+        """Extend PCR `index` (16 to 31): new = SHA384(old ‖ data).
+
+        Args:
+            index: Not locked.
+            data: 1 to 512 bytes.
+
+        Returns:
+            The new value, 48 bytes.
+        """
+
+    def lock(index: int) -> None:
+        """Lock PCR `index` (16 to 31) until the enclave ends; documents carry it from now on."""
+
+
 class ISealer(Interface):
     """Wraps data keys so that only the same measured code unwraps them.
 

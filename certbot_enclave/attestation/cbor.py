@@ -8,6 +8,7 @@ duplicate keys, nothing behind the end. Two parsers cannot read such bytes diffe
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from certbot_enclave import errors
@@ -18,6 +19,7 @@ MAX_ITEMS = 256  # in one array or map
 
 _UNSIGNED, _NEGATIVE, _BYTES, _TEXT, _ARRAY, _MAP = range(6)
 _NULL, _INDEFINITE_MAP, _BREAK = 0xF6, 0xBF, 0xFF
+_BOOLEANS = {0xF4: False, 0xF5: True}
 
 
 def _malformed(message: str, code: str) -> NoReturn:
@@ -25,9 +27,10 @@ def _malformed(message: str, code: str) -> NoReturn:
 
 
 class _Reader:
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, simple: Mapping[int, bool]) -> None:
         self._data = data
         self._at = 0
+        self._simple = simple
 
     def take(self, count: int) -> bytes:
         piece = self._data[self._at : self._at + count]
@@ -61,6 +64,8 @@ class _Reader:
         initial = self.take(1)[0]
         if initial == _NULL:
             return None
+        if initial in self._simple:
+            return self._simple[initial]
         major, value = initial >> 5, 0
         if major <= _MAP:
             value = self._argument(initial & 31)
@@ -90,7 +95,7 @@ class _Reader:
             if count is None and self.peek() == _BREAK:
                 break
             key = self.item(depth + 1)
-            if not isinstance(key, (int, str)):
+            if type(key) not in (int, str):
                 _malformed("a map key is neither number nor text", "cbor-key")
             if key in table:
                 _malformed(f"map key {key!r} occurs twice", "cbor-duplicate")
@@ -100,22 +105,24 @@ class _Reader:
         return table
 
 
-def loads(data: bytes, *, indefinite_map: bool = False) -> Any:
+def loads(data: bytes, *, indefinite_map: bool = False, booleans: bool = False) -> Any:
     """Read one item and nothing behind it.
 
     Args:
         data: At most `MAX_BYTES` bytes.
         indefinite_map: The outermost item may be a map of indefinite length.
+        booleans: True and false may occur, though not as keys. Documents have none; the device's
+            own responses have.
 
     Returns:
-        int, str, bytes, None, list, or dict with int or str keys.
+        int, str, bytes, None, bool, list, or dict with int or str keys.
 
     Raises:
         FormatError: Anything else.
     """
     if len(data) > MAX_BYTES:
         _malformed(f"{len(data)} bytes, at most {MAX_BYTES} are allowed", "cbor-size")
-    reader = _Reader(data)
+    reader = _Reader(data, _BOOLEANS if booleans else {})
     if indefinite_map and reader.peek() == _INDEFINITE_MAP:
         reader.take(1)
         found: Any = reader.pairs(0, None)

@@ -1,21 +1,52 @@
 # SPDX-License-Identifier: Apache-2.0
 """The certificate chain of a Nitro document: followed in its order, to one root, at one time.
 
-``cryptography.x509.verification`` checks signatures, validity, path lengths, critical extensions
-along the chain. It searches a set of certificates, though, and takes any curve: so the chain it
-found must be the whole bundle in its own order, and every certificate P-384 with SHA-384.
+Nothing is searched: the bundle has the root first, each certificate issued the one behind it, and
+the last one issued the leaf. The rules, with their source (AWS: nsm-api,
+docs/attestation_process.md; RFC 5280; seen: in every genuine document from 2021 to 2026):
+
+=====================  =============================================  ====================
+code                   rule                                           source
+=====================  =============================================  ====================
+certificate-format     DER of an X.509 certificate, no extension      RFC 5280 §4.1, 4.2
+                       twice
+chain-root             the first is the pinned root, byte for byte    AWS, "Root of trust"
+chain-key              every key is on P-384                          AWS; seen
+chain-algorithm        every signature is ecdsa-with-SHA384           AWS; seen
+chain-order            each is issued by the one before it; none      AWS; RFC 5280 §6.1
+                       twice
+chain-signature        each is signed by the one before it            RFC 5280 §6.1.3
+chain-extension        no critical extension but basicConstraints     RFC 5280 §4.2
+                       and keyUsage
+chain-ca               issuers: basicConstraints, critical, CA        RFC 5280 §4.2.1.9
+chain-usage            issuers: keyUsage, critical, keyCertSign;      RFC 5280 §4.2.1.3;
+                       leaf: digitalSignature, not keyCertSign        AWS; seen
+chain-path             no more issuers below than pathLen allows      RFC 5280 §4.2.1.9
+chain-leaf             leaf: basicConstraints, critical, no CA; no    AWS; seen
+                       subjectAltName, no extendedKeyUsage
+chain-not-yet-valid    notBefore is not after the time asked for      RFC 5280 §4.1.2.5
+chain-expired          notAfter is not before it                      RFC 5280 §4.1.2.5
+=====================  =============================================  ====================
+
+Revocation is not looked at: the certificates live for hours to weeks, and AWS says to disable it.
+`cryptography.x509.verification` would do most of this, but it searches, takes any curve, and tells
+no reasons (docs/adr/0002-chain.md); tests hold that it accepts whatever is accepted here.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from datetime import datetime
+from threading import Lock
+from typing import cast
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509 import verification as xv
+from cryptography.hazmat.primitives.hashes import SHA384
+from cryptography.x509.oid import ExtensionOID, SignatureAlgorithmOID
 
 from certbot_enclave import errors
 
@@ -25,64 +56,50 @@ from certbot_enclave import errors
 AWS_ROOT_SHA256 = "641a0321a3e244efe456463195d606317ed7cdcc3c1756e09893f3c68f79bb5b"
 MAX_CERTIFICATE = 1024  # bytes, AWS nsm-api, attestation_process.md
 MAX_BUNDLE = 8  # genuine bundles have four
-_ECDSA_SHA384 = x509.ObjectIdentifier("1.2.840.10045.4.3.3")
+_UNDERSTOOD = frozenset({ExtensionOID.BASIC_CONSTRAINTS, ExtensionOID.KEY_USAGE})
+_ECDSA = ec.ECDSA(SHA384())
+# TBSCertificate up to the algorithm, which must be that outside of it (RFC 5280 §4.1.2.3): length,
+# version 3, a serial number of up to 20 bytes and a zero before it, ecdsa-with-SHA384.
+_INSIDE = re.compile(
+    rb"\x30\x82..\xa0\x03\x02\x01\x02\x02"
+    + b"(?:%s)" % b"|".join(b"%s.{%d}" % (re.escape(bytes([n])), n) for n in range(1, 22))
+    + re.escape(bytes.fromhex("300a06082a8648ce3d040303")),
+    re.DOTALL,
+)
+_OF_OTHER_PURPOSES = frozenset(
+    {ExtensionOID.SUBJECT_ALTERNATIVE_NAME, ExtensionOID.EXTENDED_KEY_USAGE}
+)
 
 
-def _policy_ca(
-    _policy: xv.Policy, _certificate: x509.Certificate, usage: x509.KeyUsage | None
-) -> None:
-    if usage is None or not usage.key_cert_sign:
-        raise ValueError("an issuing certificate may not sign certificates")
+class ChainCache:
+    """Issuing chains that were proven before, for whoever verifies many documents.
 
+    All documents of one instance and day share their issuers, so with a cache a document costs two
+    signature checks in place of five. What is kept is that these bytes are one chain in order; the
+    validity of each certificate is checked for every document. Threads may share a cache.
 
-def _policy_leaf_usage(
-    _policy: xv.Policy, _certificate: x509.Certificate, usage: x509.KeyUsage | None
-) -> None:
-    if usage is None or not usage.digital_signature or usage.key_cert_sign:
-        raise ValueError("the leaf certificate may not sign documents")
+    Args:
+        capacity: How many chains are kept, at most 5 KiB each; the oldest goes first.
+    """
 
+    def __init__(self, capacity: int = 1024) -> None:
+        self._capacity = capacity
+        self._proven: dict[tuple[bytes, ...], list[x509.Certificate]] = {}
+        self._lock = Lock()
 
-def _policy_leaf_basic(
-    _policy: xv.Policy, _certificate: x509.Certificate, basic: x509.BasicConstraints | None
-) -> None:
-    if basic is None or basic.ca:
-        raise ValueError("the leaf certificate is one of a CA")
+    def __len__(self) -> int:
+        return len(self._proven)
 
+    def find(self, bundle: tuple[bytes, ...]) -> list[x509.Certificate] | None:
+        """Return the certificates of a chain that was proven, or None."""
+        return self._proven.get(bundle)
 
-def _verifier(root: x509.Certificate, at: datetime, depth: int) -> xv.ClientVerifier:
-    critical, agnostic = xv.Criticality.CRITICAL, xv.Criticality.AGNOSTIC
-    ca = (
-        xv.ExtensionPolicy.permit_all()
-        .require_present(x509.BasicConstraints, critical, None)
-        .require_present(x509.KeyUsage, critical, _policy_ca)
-    )
-    leaf = (
-        xv.ExtensionPolicy.permit_all()
-        .require_present(x509.BasicConstraints, critical, _policy_leaf_basic)
-        # Genuine leaves carry keyUsage, but not as critical.
-        .require_present(x509.KeyUsage, agnostic, _policy_leaf_usage)
-        .require_not_present(x509.SubjectAlternativeName)
-        .require_not_present(x509.ExtendedKeyUsage)
-    )
-    return (
-        xv.PolicyBuilder()
-        .store(xv.Store([root]))
-        .time(at)
-        .max_chain_depth(depth)
-        .extension_policies(ca_policy=ca, ee_policy=leaf)
-        .build_client_verifier()
-    )
-
-
-def _load(ders: Sequence[bytes]) -> list[x509.Certificate]:
-    try:
-        return [x509.load_der_x509_certificate(der) for der in ders]
-    # cryptography warns of a serial number that is not positive; some callers make that an error.
-    except (ValueError, x509.InvalidVersion, Warning) as error:
-        raise errors.FormatError(
-            f"a certificate of the document cannot be read: {_plain(error)}",
-            code="certificate-format",
-        ) from error
+    def keep(self, bundle: tuple[bytes, ...], proven: list[x509.Certificate]) -> None:
+        """Remember that these bytes are one chain in order."""
+        with self._lock:
+            if len(self._proven) >= self._capacity:
+                del self._proven[next(iter(self._proven))]
+            self._proven[bundle] = proven
 
 
 def is_aws_root(der: bytes) -> bool:
@@ -91,86 +108,158 @@ def is_aws_root(der: bytes) -> bool:
 
 
 def _check_root(first: bytes, trust_root: bytes | None) -> None:
-    if trust_root is not None:
-        if first != trust_root:
-            raise errors.ChainError(
-                "the document's first certificate is not the root that was named",
-                code="chain-root",
-                expected=hashlib.sha256(trust_root).hexdigest(),
-                actual=hashlib.sha256(first).hexdigest(),
-            )
-        return
-    if not is_aws_root(first):
-        found = hashlib.sha256(first).hexdigest()
+    trusted = AWS_ROOT_SHA256 if trust_root is None else hashlib.sha256(trust_root).hexdigest()
+    found = hashlib.sha256(first).hexdigest()
+    if found != trusted:
+        named = "the AWS Nitro root" if trust_root is None else "the root that was named"
         raise errors.ChainError(
-            f"the document's root certificate has SHA-256 {found}, "
-            f"the AWS Nitro root has {AWS_ROOT_SHA256}",
+            f"the document's root certificate has SHA-256 {found}, {named} has {trusted}",
             code="chain-root",
-            expected=AWS_ROOT_SHA256,
+            expected=trusted,
             actual=found,
         )
 
 
-def _plain(error: Exception) -> str:
-    """Return the reason on one line: it may quote a hostile certificate's subject."""
-    text = " ".join(str(error).split())[:500]
-    return "".join(sign if sign.isprintable() else "?" for sign in text)
+def _load(der: bytes) -> x509.Certificate:
+    try:
+        certificate = x509.load_der_x509_certificate(der)
+        certificate.extensions  # noqa: B018 - read here, so that later readers need not fail
+        return certificate
+    # cryptography warns of a serial number that is not positive; some callers make that an error.
+    except (ValueError, x509.DuplicateExtension, x509.InvalidVersion, Warning) as error:
+        raise errors.FormatError(
+            f"a certificate of the document cannot be read: {error}",
+            code="certificate-format",
+        ) from error
 
 
-def _check_algorithms(chain: Sequence[x509.Certificate]) -> None:
-    for certificate in chain:
-        try:
-            key = certificate.public_key()
-        except (ValueError, UnsupportedAlgorithm) as error:
-            raise errors.ChainError(
-                "a certificate's key cannot be read", code="chain-key"
-            ) from error
-        if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(
-            key.curve, ec.SECP384R1
-        ):
-            raise errors.ChainError("a certificate's key is not on P-384", code="chain-key")
-        if certificate.signature_algorithm_oid != _ECDSA_SHA384:
-            raise errors.ChainError(
-                "a certificate is not signed with ecdsa-with-SHA384", code="chain-algorithm"
-            )
+def _wrong(role: str, reason: str, code: str) -> errors.ChainError:
+    return errors.ChainError(f"certificate chain: {role} {reason}", code=f"chain-{code}")
+
+
+def _check_algorithms(certificate: x509.Certificate, role: str) -> None:
+    try:
+        key = certificate.public_key()
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise _wrong(role, "has a key that cannot be read", "key") from error
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP384R1):
+        raise _wrong(role, "has a key that is not on P-384", "key")
+    inside = _INSIDE.match(certificate.tbs_certificate_bytes)
+    if certificate.signature_algorithm_oid != SignatureAlgorithmOID.ECDSA_WITH_SHA384 or not inside:
+        raise _wrong(role, "is not signed with ecdsa-with-SHA384", "algorithm")
+
+
+def _check_purpose(certificate: x509.Certificate, role: str, below: int | None) -> None:
+    """Check what a certificate may be used for.
+
+    Args:
+        certificate: Which one.
+        role: Its place in the chain, for errors.
+        below: How many issuers are below this issuer; None for the leaf.
+    """
+    basic = usage = None
+    for extension in certificate.extensions:
+        if extension.critical and extension.oid not in _UNDERSTOOD:
+            raise _wrong(role, "has a critical extension that is not understood", "extension")
+        if isinstance(extension.value, x509.BasicConstraints) and extension.critical:
+            basic = extension.value
+        elif isinstance(extension.value, x509.KeyUsage):
+            # Genuine leaves carry keyUsage, but not as critical.
+            usage = extension.value if extension.critical or below is None else None
+        elif below is None and extension.oid in _OF_OTHER_PURPOSES:
+            raise _wrong(role, "has a subjectAltName or extendedKeyUsage", "leaf")
+    if below is None:
+        if basic is None or basic.ca:
+            raise _wrong(role, "has no critical basicConstraints, or is a CA", "leaf")
+        if usage is None or not usage.digital_signature or usage.key_cert_sign:
+            raise _wrong(role, "may not sign documents by its keyUsage", "usage")
+        return
+    if basic is None or not basic.ca:
+        raise _wrong(role, "has no critical basicConstraints, or is no CA", "ca")
+    if usage is None or not usage.key_cert_sign:
+        raise _wrong(role, "may not sign certificates by its keyUsage", "usage")
+    if basic.path_length is not None and below > basic.path_length:
+        raise _wrong(role, f"allows {basic.path_length} issuers below it, has {below}", "path")
+
+
+def _check_link(issuer: x509.Certificate, issued: x509.Certificate, role: str) -> None:
+    if issued.issuer != issuer.subject:
+        raise _wrong(role, "is not issued by the one before it", "order")
+    # Not verify_directly_issued_by: it would read every key once more.
+    key = cast(ec.EllipticCurvePublicKey, issuer.public_key())
+    try:
+        key.verify(issued.signature, issued.tbs_certificate_bytes, _ECDSA)
+    except InvalidSignature as error:
+        raise _wrong(role, "is not signed by the one before it", "signature") from error
+
+
+def _check_validity(certificate: x509.Certificate, role: str, at: datetime) -> None:
+    begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    if at < begin:
+        raise _wrong(
+            role, f"is valid from {begin:{_TIME}} on, not at {at:{_TIME}}", "not-yet-valid"
+        )
+    if at > end:
+        raise _wrong(role, f"is valid until {end:{_TIME}}, not at {at:{_TIME}}", "expired")
+
+
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
+
+
+def _role(index: int) -> str:
+    return f"certificate {index} of the bundle" if index else "the root"
+
+
+def _prove(bundle: Sequence[bytes]) -> list[x509.Certificate]:
+    """Follow the issuers; their validity is checked for each document."""
+    if len(set(bundle)) != len(bundle):
+        raise _wrong("a certificate", "occurs twice", "order")
+    issuers = [_load(der) for der in bundle]
+    for index, certificate in enumerate(issuers):
+        _check_algorithms(certificate, _role(index))
+        if index:
+            _check_link(issuers[index - 1], certificate, _role(index))
+    for index, certificate in enumerate(issuers):
+        _check_purpose(certificate, _role(index), below=len(issuers) - 1 - index)
+    return issuers
 
 
 def verify(
-    leaf: bytes, bundle: Sequence[bytes], *, trust_root: bytes | None, at: datetime
+    leaf: bytes,
+    bundle: Sequence[bytes],
+    *,
+    trust_root: bytes | None,
+    at: datetime,
+    cache: ChainCache | None = None,
 ) -> x509.Certificate:
     """Follow the chain from the root to the leaf.
 
     Args:
         leaf: DER of the certificate whose key signed the document.
-        bundle: DER of its issuers, root first, as the document carries them.
+        bundle: DER of its issuers, root first, as the document carries them; not empty.
         trust_root: DER of the root that the caller named; None means the AWS Nitro root G1.
         at: When every certificate must be valid; aware.
+        cache: Where issuers that were proven are found and kept; None proves everything anew.
 
     Returns:
         The leaf certificate; its key is on P-384.
 
     Raises:
         FormatError: A certificate cannot be read (``certificate-format``).
-        ChainError: Another root (``chain-root``), another key or signature algorithm
-            (``chain-key``, ``chain-algorithm``), a certificate that is not valid then, may not
-            issue, or is not followed by the one it issued (``chain-invalid``), or certificates
-            that do not belong to the path (``chain-order``).
+        ChainError: A rule of the table above is broken.
     """
     _check_root(bundle[0], trust_root)
-    issuers = _load(bundle)
-    end = _load([leaf])[0]
-    _check_algorithms([*issuers, end])
-    try:
-        verifier = _verifier(issuers[0], at, len(issuers))
-        found = verifier.verify(end, issuers[1:]).chain
-    except (xv.VerificationError, ValueError) as error:
-        raise errors.ChainError(
-            f"certificate chain does not hold at {at:%Y-%m-%dT%H:%M:%SZ}: {_plain(error)}",
-            code="chain-invalid",
-        ) from error
-    if found != [end, *reversed(issuers)]:
-        raise errors.ChainError(
-            "the document's certificates are not one chain in order, root first",
-            code="chain-order",
-        )
+    key = tuple(bundle)
+    issuers = None if cache is None else cache.find(key)
+    if issuers is None:
+        issuers = _prove(bundle)
+        if cache is not None:
+            cache.keep(key, issuers)
+    end = _load(leaf)
+    _check_algorithms(end, "the leaf")
+    _check_link(issuers[-1], end, "the leaf")
+    _check_purpose(end, "the leaf", below=None)
+    for index, certificate in enumerate(issuers):
+        _check_validity(certificate, _role(index), at)
+    _check_validity(end, "the leaf", at)
     return end

@@ -2,12 +2,14 @@
 """A chain is one path, complete and in order, on P-384 with SHA-384, from the one trusted root."""
 
 import hashlib
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.hashes import SHA256, SHA512
+from cryptography.x509 import verification as xv
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from certbot_enclave import errors
@@ -58,11 +60,13 @@ def test_validity_includes_its_edges(at):
 SECOND = timedelta(seconds=1)
 
 
-@pytest.mark.parametrize("at", [FIRST - SECOND, LAST + SECOND], ids=["before", "after"])
-def test_validity_ends_at_its_edges(at):
+@pytest.mark.parametrize(
+    ("at", "code"), [(FIRST - SECOND, "chain-not-yet-valid"), (LAST + SECOND, "chain-expired")]
+)
+def test_validity_ends_at_its_edges(at, code):
     with pytest.raises(errors.ChainError) as caught:
         _verify(CHAIN, at=at)
-    assert caught.value.code == "chain-invalid"
+    assert caught.value.code == code
     assert f"{at:%Y-%m-%dT%H:%M:%SZ}" in str(caught.value)
 
 
@@ -79,70 +83,112 @@ SIGNS = ("digital_signature", "content_commitment")
 PAST = {"start": NOW - timedelta(days=40 * 365), "life": timedelta(days=365)}
 FUTURE = {"start": NOW + timedelta(minutes=1)}
 
+ANOTHER = ec.generate_private_key(ec.SECP384R1())
+# ecdsa-with-SHA256 is 1.2.840.10045.4.3.2, ecdsa-with-SHA384 ends in 3.
+INSIDE = (bytes.fromhex("06082a8648ce3d040303"), bytes.fromhex("06082a8648ce3d040302"))
+
+
+def _other_algorithm_inside(tbs):
+    return _swap(tbs, *INSIDE)
+
+
+def _same_extension_twice(tbs):
+    return _swap(tbs, bytes.fromhex("06032a0305"), bytes.fromhex("06032a0304"))
+
+
 INVALID = {
     # A link that is not valid then, the root included.
-    **{f"{role} expired": {role: PAST} for role in (*CA_ROLES, "leaf")},
-    **{f"{role} not yet valid": {role: FUTURE} for role in (*CA_ROLES, "leaf")},
-    # A link that may not issue.
-    **{f"{role} is no CA": {role: {"ca": False, "path_length": None}} for role in CA_ROLES},
-    **{f"{role} without keyUsage": {role: {"usage": None}} for role in CA_ROLES},
+    **{f"{role} expired": ({role: PAST}, "chain-expired") for role in (*CA_ROLES, "leaf")},
     **{
-        f"{role} may not sign certificates": {role: {"usage": forge.usage(*SIGNS)}}
-        for role in CA_ROLES
-    },
-    **{f"{role}'s keyUsage not critical": {role: {"usage_critical": False}} for role in CA_ROLES},
-    **{f"{role} without basicConstraints": {role: {"ca": None}} for role in CA_ROLES},
-    **{
-        f"{role}'s basicConstraints not critical": {role: {"basic_critical": False}}
-        for role in CA_ROLES
-    },
-    "root's path length": {"root": {"path_length": 2}},
-    "regional's path length": {"regional": {"path_length": 1}},
-    "zonal's path length": {"zonal": {"path_length": 0}},
-    # A leaf that is something else.
-    "leaf is a CA": {"leaf": {"ca": True}},
-    "leaf is a CA of path length 0": {"leaf": {"ca": True, "path_length": 0}},
-    "leaf without basicConstraints": {"leaf": {"ca": None}},
-    "leaf's basicConstraints not critical": {"leaf": {"basic_critical": False}},
-    "leaf without keyUsage": {"leaf": {"usage": None}},
-    "leaf may not sign": {"leaf": {"usage": forge.usage("content_commitment")}},
-    "leaf may sign certificates": {"leaf": {"usage": forge.usage(*SIGNS, "key_cert_sign")}},
-    "leaf with SAN": {
-        "leaf": {"more": ((x509.SubjectAlternativeName([x509.DNSName("a.example")]), False),)}
-    },
-    "leaf with EKU": {
-        "leaf": {"more": ((x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), False),)}
-    },
-    # A link that was issued by another.
-    "zonal under another name": {"zonal": {"issuer": "somebody.else"}},
-    "leaf under another name": {"leaf": {"issuer": "somebody.else"}},
-    "zonal signed by another": {"zonal": {"signer": ec.generate_private_key(ec.SECP384R1())}},
-    "leaf signed by another": {"leaf": {"signer": ec.generate_private_key(ec.SECP384R1())}},
-    "leaf signed by the zonal's key": {"leaf": {"signer": CHAIN.keys[2]}},
-    # Extensions that are not understood, or there twice.
-    **{
-        f"{role}'s unknown critical extension": {role: {"more": ((UNKNOWN, True),)}}
+        f"{role} not yet valid": ({role: FUTURE}, "chain-not-yet-valid")
         for role in (*CA_ROLES, "leaf")
     },
+    # A link that may not issue.
     **{
-        f"{role}'s extension there twice": {
-            role: {
-                "more": ((UNKNOWN, False), (SECOND_UNKNOWN, False)),
-                "mangle": lambda tbs: _swap(
-                    tbs, bytes.fromhex("06032a0305"), bytes.fromhex("06032a0304")
-                ),
-            }
-        }
+        f"{role} is no CA": ({role: {"ca": False, "path_length": None}}, "chain-ca")
+        for role in CA_ROLES
+    },
+    **{f"{role} without basicConstraints": ({role: {"ca": None}}, "chain-ca") for role in CA_ROLES},
+    **{
+        f"{role}'s basicConstraints not critical": ({role: {"basic_critical": False}}, "chain-ca")
+        for role in CA_ROLES
+    },
+    **{f"{role} without keyUsage": ({role: {"usage": None}}, "chain-usage") for role in CA_ROLES},
+    **{
+        f"{role} may not sign certificates": ({role: {"usage": forge.usage(*SIGNS)}}, "chain-usage")
+        for role in CA_ROLES
+    },
+    **{
+        f"{role}'s keyUsage not critical": ({role: {"usage_critical": False}}, "chain-usage")
+        for role in CA_ROLES
+    },
+    "root's path length": ({"root": {"path_length": 2}}, "chain-path"),
+    "regional's path length": ({"regional": {"path_length": 1}}, "chain-path"),
+    "zonal's path length": ({"zonal": {"path_length": 0}}, "chain-path"),
+    # A leaf that is something else.
+    "leaf is a CA": ({"leaf": {"ca": True}}, "chain-leaf"),
+    "leaf is a CA of path length 0": ({"leaf": {"ca": True, "path_length": 0}}, "chain-leaf"),
+    "leaf without basicConstraints": ({"leaf": {"ca": None}}, "chain-leaf"),
+    "leaf's basicConstraints not critical": ({"leaf": {"basic_critical": False}}, "chain-leaf"),
+    "leaf without keyUsage": ({"leaf": {"usage": None}}, "chain-usage"),
+    "leaf may not sign": ({"leaf": {"usage": forge.usage("content_commitment")}}, "chain-usage"),
+    "leaf may sign certificates": (
+        {"leaf": {"usage": forge.usage(*SIGNS, "key_cert_sign")}},
+        "chain-usage",
+    ),
+    "leaf with SAN": (
+        {"leaf": {"more": ((x509.SubjectAlternativeName([x509.DNSName("a.example")]), False),)}},
+        "chain-leaf",
+    ),
+    "leaf with EKU": (
+        {"leaf": {"more": ((x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), False),)}},
+        "chain-leaf",
+    ),
+    # A link that was issued by another.
+    "zonal under another name": ({"zonal": {"issuer": "somebody.else"}}, "chain-order"),
+    "leaf under another name": ({"leaf": {"issuer": "somebody.else"}}, "chain-order"),
+    "zonal signed by another": ({"zonal": {"signer": ANOTHER}}, "chain-signature"),
+    "leaf signed by another": ({"leaf": {"signer": ANOTHER}}, "chain-signature"),
+    "leaf signed by the zonal's key": ({"leaf": {"signer": CHAIN.keys[2]}}, "chain-signature"),
+    **{
+        f"{role} with another algorithm inside": (
+            {role: {"mangle": _other_algorithm_inside}},
+            "chain-algorithm",
+        )
+        for role in (*CA_ROLES, "leaf")
+    },
+    # Extensions that are not understood.
+    **{
+        f"{role}'s unknown critical extension": (
+            {role: {"more": ((UNKNOWN, True),)}},
+            "chain-extension",
+        )
+        for role in (*CA_ROLES, "leaf")
+    },
+    "regional's name constraints": (
+        {"regional": {"more": ((x509.NameConstraints([x509.DNSName("a.example")], None), True),)}},
+        "chain-extension",
+    ),
+    **{
+        f"{role}'s extension there twice": (
+            {
+                role: {
+                    "more": ((UNKNOWN, False), (SECOND_UNKNOWN, False)),
+                    "mangle": _same_extension_twice,
+                }
+            },
+            "certificate-format",
+        )
         for role in (*CA_ROLES, "leaf")
     },
 }
 
 
-@pytest.mark.parametrize("changes", INVALID.values(), ids=INVALID)
-def test_chain_that_does_not_hold(changes):
-    with pytest.raises(errors.ChainError) as caught:
+@pytest.mark.parametrize(("changes", "code"), INVALID.values(), ids=INVALID)
+def test_chain_that_does_not_hold(changes, code):
+    with pytest.raises((errors.ChainError, errors.FormatError)) as caught:
         _verify(forge.chain(**changes))
-    assert caught.value.code == "chain-invalid"
+    assert caught.value.code == code
 
 
 HARMLESS = {
@@ -227,7 +273,7 @@ def test_trusted_root_in_front_of_a_foreign_chain():
     other = forge.chain()
     with pytest.raises(errors.ChainError) as caught:
         _verify(other, root=CHAIN.root, bundle=[CHAIN.root, *other.bundle[1:]])
-    assert caught.value.code == "chain-invalid"
+    assert caught.value.code == "chain-signature"
 
 
 def test_same_key_in_another_root_certificate_is_another_root():
@@ -253,7 +299,6 @@ OTHER_ORDERS = {
     "root twice": [ROOT, ROOT, REGIONAL, ZONAL, INSTANCE],
     "a stranger at the end": [*CHAIN.bundle, STRANGER],
     "a stranger in the middle": [ROOT, REGIONAL, STRANGER, ZONAL, INSTANCE],
-    "leaf at the end": [*CHAIN.bundle, CHAIN.leaf],
 }
 
 
@@ -264,13 +309,19 @@ def test_bundle_that_is_not_one_chain_in_order(bundle):
     assert caught.value.code == "chain-order"
 
 
+def test_leaf_at_the_end_of_the_bundle():
+    with pytest.raises(errors.ChainError) as caught:
+        _verify(CHAIN, bundle=[*CHAIN.bundle, CHAIN.leaf])
+    assert caught.value.code == "chain-path"
+
+
 @pytest.mark.parametrize("gone", [1, 2, 3])
 def test_link_that_is_missing(gone):
     bundle = CHAIN.bundle
     del bundle[gone]
     with pytest.raises(errors.ChainError) as caught:
         _verify(CHAIN, bundle=bundle)
-    assert caught.value.code == "chain-invalid"
+    assert caught.value.code == "chain-order"
 
 
 def _version(tbs):
@@ -308,9 +359,124 @@ def test_serial_number_that_is_not_positive():
     assert "serial number" in str(caught.value)
 
 
-def test_reason_is_one_printable_line_whatever_the_subject_says():
-    made = forge.chain(leaf={"name": "one\n\x1b[2Jtwo\u202ethree", "usage": None})
+# What an independent verifier accepts of `certificate` -> extensions: the hardware's shape, with
+# the rules of RFC 5280 that cryptography applies.
+def _independent(made, at=NOW):
+    critical, agnostic = xv.Criticality.CRITICAL, xv.Criticality.AGNOSTIC
+    ca = (
+        xv.ExtensionPolicy.permit_all()
+        .require_present(x509.BasicConstraints, critical, None)
+        .require_present(x509.KeyUsage, critical, None)
+    )
+    leaf = (
+        xv.ExtensionPolicy.permit_all()
+        .require_present(x509.BasicConstraints, critical, None)
+        .require_present(x509.KeyUsage, agnostic, None)
+    )
+    loaded = [x509.load_der_x509_certificate(der) for der in made.ders]
+    verifier = (
+        xv.PolicyBuilder()
+        .store(xv.Store([loaded[0]]))
+        .time(at)
+        .max_chain_depth(len(loaded))
+        .extension_policies(ca_policy=ca, ee_policy=leaf)
+        .build_client_verifier()
+    )
+    return verifier.verify(loaded[-1], loaded[1:-1]).chain == loaded[::-1]
+
+
+ACCEPTED = {"as the hardware's": {}, **HARMLESS}
+
+
+@pytest.mark.parametrize("changes", ACCEPTED.values(), ids=ACCEPTED)
+def test_an_independent_verifier_accepts_what_is_accepted_here(changes):
+    made = forge.chain(**changes)
+    assert _verify(made)
+    assert _independent(made)
+
+
+def _cached(made, cache, *, at=NOW, leaf=None):
+    return chain.verify(leaf or made.leaf, made.bundle, trust_root=made.root, at=at, cache=cache)
+
+
+def test_cache_keeps_issuers_that_were_proven():
+    cache = chain.ChainCache()
+    made = forge.chain()
+    first = _cached(made, cache)
+    assert len(cache) == 1
+    assert _cached(made, cache) == first
+    again = forge.certificate(
+        forge.GENUINE["leaf"], made.keys[-1], forge.GENUINE["instance"].name, made.keys[-2]
+    )
+    assert _cached(made, cache, leaf=again) == x509.load_der_x509_certificate(again)
+    assert len(cache) == 1
+
+
+def test_cache_spares_the_issuers_signatures():
+    made, cache = forge.chain(), chain.ChainCache()
+    foreign = forge.chain(zonal={"signer": ANOTHER})
+    cache.keep(tuple(foreign.bundle), [x509.load_der_x509_certificate(der) for der in made.bundle])
+    assert _cached(foreign, cache, leaf=made.leaf)
+
+
+@pytest.mark.parametrize("at", [FIRST - SECOND, LAST + timedelta(days=1)])
+@pytest.mark.parametrize("role", ["root", "regional", "zonal", "instance"])
+def test_validity_of_each_is_checked_with_a_cache_too(role, at):
+    life = {"start": FIRST, "life": LAST - FIRST}
+    long = {
+        other: {"start": NOW - timedelta(days=9), "life": timedelta(days=99)}
+        for other in (*CA_ROLES, "leaf")
+    }
+    made, cache = forge.chain(**{**long, role: life}), chain.ChainCache()
+    assert _cached(made, cache)
     with pytest.raises(errors.ChainError) as caught:
-        _verify(made)
-    assert "three" in str(caught.value)
-    assert str(caught.value).isprintable()
+        _cached(made, cache, at=at)
+    assert caught.value.code in ("chain-expired", "chain-not-yet-valid")
+    assert len(cache) == 1
+
+
+def test_chain_that_does_not_hold_is_not_kept():
+    cache = chain.ChainCache()
+    with pytest.raises(errors.ChainError):
+        _cached(forge.chain(zonal={"signer": ANOTHER}), cache)
+    assert len(cache) == 0
+
+
+def test_leaf_is_checked_with_a_cache_too():
+    cache = chain.ChainCache()
+    made = forge.chain()
+    assert _cached(made, cache)
+    for changes, code in (
+        ({"ca": True}, "chain-leaf"),
+        ({"signer": ANOTHER}, "chain-signature"),
+        ({"key": P256}, "chain-key"),
+    ):
+        spec = replace(forge.GENUINE["leaf"], **changes)
+        leaf = forge.certificate(
+            spec,
+            spec.key or made.keys[-1],
+            forge.GENUINE["instance"].name,
+            spec.signer or made.keys[-2],
+        )
+        with pytest.raises(errors.ChainError) as caught:
+            _cached(made, cache, leaf=leaf)
+        assert caught.value.code == code
+
+
+def test_root_is_checked_with_a_cache_too():
+    cache = chain.ChainCache()
+    made = forge.chain()
+    assert _cached(made, cache)
+    with pytest.raises(errors.ChainError) as caught:
+        chain.verify(made.leaf, made.bundle, trust_root=CHAIN.root, at=NOW, cache=cache)
+    assert caught.value.code == "chain-root"
+
+
+def test_cache_is_bounded_and_the_oldest_goes_first():
+    cache = chain.ChainCache(capacity=2)
+    made = [forge.chain() for _ in range(3)]
+    for one in made:
+        assert _cached(one, cache)
+    assert len(cache) == 2
+    assert cache.find(tuple(made[0].bundle)) is None
+    assert cache.find(tuple(made[2].bundle)) is not None
