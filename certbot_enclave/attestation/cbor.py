@@ -19,7 +19,8 @@ MAX_ITEMS = 256  # in one array or map
 
 _UNSIGNED, _NEGATIVE, _BYTES, _TEXT, _ARRAY, _MAP = range(6)
 _NULL, _INDEFINITE_MAP, _BREAK = 0xF6, 0xBF, 0xFF
-_BOOLEANS = {0xF4: False, 0xF5: True}
+_SIMPLE: dict[int, bool | None] = {_NULL: None}
+_WITH_BOOLEANS: dict[int, bool | None] = {_NULL: None, 0xF4: False, 0xF5: True}
 
 
 def _malformed(message: str, code: str) -> NoReturn:
@@ -27,16 +28,17 @@ def _malformed(message: str, code: str) -> NoReturn:
 
 
 class _Reader:
-    def __init__(self, data: bytes, simple: Mapping[int, bool]) -> None:
+    def __init__(self, data: bytes, simple: Mapping[int, bool | None]) -> None:
         self._data = data
         self._at = 0
         self._simple = simple
 
     def take(self, count: int) -> bytes:
-        piece = self._data[self._at : self._at + count]
+        end = self._at + count
+        piece = self._data[self._at : end]
         if len(piece) != count:
             _malformed(f"{count} bytes expected at offset {self._at}", "cbor-truncated")
-        self._at += count
+        self._at = end
         return piece
 
     def peek(self) -> int:
@@ -46,8 +48,6 @@ class _Reader:
         return self._at == len(self._data)
 
     def _argument(self, info: int) -> int:
-        if info < 24:
-            return info
         if info > 27:
             _malformed(
                 f"indefinite length or reserved form at offset {self._at - 1}", "cbor-indefinite"
@@ -62,31 +62,29 @@ class _Reader:
         if depth > MAX_DEPTH:
             _malformed(f"more than {MAX_DEPTH} levels", "cbor-depth")
         initial = self.take(1)[0]
-        if initial == _NULL:
-            return None
-        if initial in self._simple:
+        major, value = initial >> 5, initial & 31
+        if major > _MAP:
+            if initial not in self._simple:
+                _malformed(f"tag, float or simple value {initial:#04x}", "cbor-type")
             return self._simple[initial]
-        major, value = initial >> 5, 0
-        if major <= _MAP:
-            value = self._argument(initial & 31)
-        if major == _UNSIGNED:
-            return value
-        if major == _NEGATIVE:
-            return -1 - value
+        if value >= 24:
+            value = self._argument(value)
         if major == _BYTES:
             return self.take(value)
+        if major == _UNSIGNED:
+            return value
         if major == _TEXT:
             try:
                 return self.take(value).decode("utf-8")
             except UnicodeDecodeError as error:
                 raise errors.FormatError("CBOR: text is no UTF-8", code="cbor-text") from error
-        if major in (_ARRAY, _MAP) and value > MAX_ITEMS:
+        if major == _NEGATIVE:
+            return -1 - value
+        if value > MAX_ITEMS:
             _malformed(f"{value} items, at most {MAX_ITEMS} are allowed", "cbor-size")
         if major == _ARRAY:
             return [self.item(depth + 1) for _ in range(value)]
-        if major == _MAP:
-            return self.pairs(depth, value)
-        _malformed(f"tag, float or simple value {initial:#04x}", "cbor-type")
+        return self.pairs(depth, value)
 
     def pairs(self, depth: int, count: int | None) -> dict[Any, Any]:
         """Read `count` pairs, or with None as many as come before the break."""
@@ -122,7 +120,7 @@ def loads(data: bytes, *, indefinite_map: bool = False, booleans: bool = False) 
     """
     if len(data) > MAX_BYTES:
         _malformed(f"{len(data)} bytes, at most {MAX_BYTES} are allowed", "cbor-size")
-    reader = _Reader(data, _BOOLEANS if booleans else {})
+    reader = _Reader(data, _WITH_BOOLEANS if booleans else _SIMPLE)
     if indefinite_map and reader.peek() == _INDEFINITE_MAP:
         reader.take(1)
         found: Any = reader.pairs(0, None)

@@ -10,6 +10,7 @@ code                   rule                                           source
 =====================  =============================================  ====================
 certificate-format     DER of an X.509 certificate, no extension      RFC 5280 §4.1, 4.2
                        twice
+chain-version          X.509 version 3                                RFC 5280 §4.1.2.1
 chain-root             the first is the pinned root, byte for byte    AWS, "Root of trust"
 chain-key              every key is on P-384                          AWS; seen
 chain-algorithm        every signature is ecdsa-with-SHA384           AWS; seen
@@ -36,11 +37,10 @@ no reasons (docs/adr/0002-chain.md); tests hold that it accepts whatever is acce
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Sequence
 from datetime import datetime
 from threading import Lock
-from typing import cast
+from typing import NamedTuple, cast
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -58,48 +58,13 @@ MAX_CERTIFICATE = 1024  # bytes, AWS nsm-api, attestation_process.md
 MAX_BUNDLE = 8  # genuine bundles have four
 _UNDERSTOOD = frozenset({ExtensionOID.BASIC_CONSTRAINTS, ExtensionOID.KEY_USAGE})
 _ECDSA = ec.ECDSA(SHA384())
-# TBSCertificate up to the algorithm, which must be that outside of it (RFC 5280 §4.1.2.3): length,
-# version 3, a serial number of up to 20 bytes and a zero before it, ecdsa-with-SHA384.
-_INSIDE = re.compile(
-    rb"\x30\x82..\xa0\x03\x02\x01\x02\x02"
-    + b"(?:%s)" % b"|".join(b"%s.{%d}" % (re.escape(bytes([n])), n) for n in range(1, 22))
-    + re.escape(bytes.fromhex("300a06082a8648ce3d040303")),
-    re.DOTALL,
-)
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
+_OID_ECDSA_WITH_SHA384 = SignatureAlgorithmOID.ECDSA_WITH_SHA384
+_VERSION_3 = bytes.fromhex("a003020102")
+_ECDSA_WITH_SHA384 = bytes.fromhex("300a06082a8648ce3d040303")  # AlgorithmIdentifier, RFC 5758
 _OF_OTHER_PURPOSES = frozenset(
     {ExtensionOID.SUBJECT_ALTERNATIVE_NAME, ExtensionOID.EXTENDED_KEY_USAGE}
 )
-
-
-class ChainCache:
-    """Issuing chains that were proven before, for whoever verifies many documents.
-
-    All documents of one instance and day share their issuers, so with a cache a document costs two
-    signature checks in place of five. What is kept is that these bytes are one chain in order; the
-    validity of each certificate is checked for every document. Threads may share a cache.
-
-    Args:
-        capacity: How many chains are kept, at most 5 KiB each; the oldest goes first.
-    """
-
-    def __init__(self, capacity: int = 1024) -> None:
-        self._capacity = capacity
-        self._proven: dict[tuple[bytes, ...], list[x509.Certificate]] = {}
-        self._lock = Lock()
-
-    def __len__(self) -> int:
-        return len(self._proven)
-
-    def find(self, bundle: tuple[bytes, ...]) -> list[x509.Certificate] | None:
-        """Return the certificates of a chain that was proven, or None."""
-        return self._proven.get(bundle)
-
-    def keep(self, bundle: tuple[bytes, ...], proven: list[x509.Certificate]) -> None:
-        """Remember that these bytes are one chain in order."""
-        with self._lock:
-            if len(self._proven) >= self._capacity:
-                del self._proven[next(iter(self._proven))]
-            self._proven[bundle] = proven
 
 
 def is_aws_root(der: bytes) -> bool:
@@ -137,28 +102,104 @@ def _wrong(role: str, reason: str, code: str) -> errors.ChainError:
     return errors.ChainError(f"certificate chain: {role} {reason}", code=f"chain-{code}")
 
 
-def _check_algorithms(certificate: x509.Certificate, role: str) -> None:
+class Leaf(NamedTuple):
+    """What a chain leads to: the key that signs documents, and DER of the name it belongs to."""
+
+    key: ec.EllipticCurvePublicKey
+    subject: bytes
+
+
+class _Link:
+    """A certificate, with its signed part and the names in it, in DER.
+
+    cryptography has read the certificate before, so the lengths in it are right. It would write
+    the signed part anew and make objects of names, though, and that costs more than all other rules
+    together. Equal bytes are equal names.
+    """
+
+    def __init__(self, der: bytes, role: str) -> None:
+        self.certificate = certificate = _load(der)
+        self.role = role
+        _, start = _header(der, 0)
+        size, at = _header(der, start)
+        self.signed = der[start : at + size]
+        # RFC 5280 §4.1: version, serialNumber, signature, issuer, validity, subject, …
+        if der[at : at + 5] != _VERSION_3:
+            raise _wrong(role, "is not of version 3", "version")
+        at += 5
+        at += 2 + der[at + 1]
+        # Inside of what is signed the same must stand as outside: RFC 5280 §4.1.2.3.
+        inside = der[at : at + len(_ECDSA_WITH_SHA384)] == _ECDSA_WITH_SHA384
+        if not inside or certificate.signature_algorithm_oid != _OID_ECDSA_WITH_SHA384:
+            raise _wrong(role, "is not signed with ecdsa-with-SHA384", "algorithm")
+        at += len(_ECDSA_WITH_SHA384)
+        size, begin = _header(der, at)
+        self.issuer = der[at : begin + size]
+        at = begin + size
+        at += 2 + der[at + 1]  # validity
+        size, begin = _header(der, at)
+        self.subject = der[at : begin + size]
+
+
+def _header(der: bytes, at: int) -> tuple[int, int]:
+    """Return the length of a DER element's content, and where it begins."""
+    size = der[at + 1]
+    if size < 128:
+        return size, at + 2
+    begin = at + 2 + size - 128
+    return int.from_bytes(der[at + 2 : begin], "big"), begin
+
+
+def _check_key(link: _Link) -> None:
     try:
-        key = certificate.public_key()
+        key = link.certificate.public_key()
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise _wrong(role, "has a key that cannot be read", "key") from error
+        raise _wrong(link.role, "has a key that cannot be read", "key") from error
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP384R1):
-        raise _wrong(role, "has a key that is not on P-384", "key")
-    inside = _INSIDE.match(certificate.tbs_certificate_bytes)
-    if certificate.signature_algorithm_oid != SignatureAlgorithmOID.ECDSA_WITH_SHA384 or not inside:
-        raise _wrong(role, "is not signed with ecdsa-with-SHA384", "algorithm")
+        raise _wrong(link.role, "has a key that is not on P-384", "key")
 
 
-def _check_purpose(certificate: x509.Certificate, role: str, below: int | None) -> None:
+class ChainCache:
+    """Issuing chains that were proven before, for whoever verifies many documents.
+
+    All documents of one instance and day share their issuers, so with a cache a document costs two
+    signature checks in place of five. What is kept is that these bytes are one chain in order; the
+    validity of each certificate is checked for every document. Threads may share a cache.
+
+    Args:
+        capacity: How many chains are kept, at most 5 KiB each; the oldest goes first.
+    """
+
+    def __init__(self, capacity: int = 1024) -> None:
+        self._capacity = capacity
+        self._proven: dict[tuple[bytes, ...], list[_Link]] = {}
+        self._lock = Lock()
+
+    def __len__(self) -> int:
+        return len(self._proven)
+
+    def find(self, bundle: tuple[bytes, ...]) -> list[_Link] | None:
+        """Return the certificates of a chain that was proven, or None."""
+        return self._proven.get(bundle)
+
+    def keep(self, bundle: tuple[bytes, ...], proven: list[_Link]) -> None:
+        """Remember that these bytes are one chain in order."""
+        with self._lock:
+            if len(self._proven) >= self._capacity:
+                del self._proven[next(iter(self._proven))]
+            self._proven[bundle] = proven
+
+
+def _check_purpose(link: _Link, below: int | None) -> None:
     """Check what a certificate may be used for.
 
     Args:
-        certificate: Which one.
-        role: Its place in the chain, for errors.
+        link: Which one.
         below: How many issuers are below this issuer; None for the leaf.
     """
+    role = link.role
     basic = usage = None
-    for extension in certificate.extensions:
+    for extension in link.certificate.extensions:
         if extension.critical and extension.oid not in _UNDERSTOOD:
             raise _wrong(role, "has a critical extension that is not understood", "extension")
         if isinstance(extension.value, x509.BasicConstraints) and extension.critical:
@@ -182,45 +223,40 @@ def _check_purpose(certificate: x509.Certificate, role: str, below: int | None) 
         raise _wrong(role, f"allows {basic.path_length} issuers below it, has {below}", "path")
 
 
-def _check_link(issuer: x509.Certificate, issued: x509.Certificate, role: str) -> None:
-    if issued.issuer != issuer.subject:
-        raise _wrong(role, "is not issued by the one before it", "order")
+def _check_issued(link: _Link, issuer: _Link) -> None:
+    if link.issuer != issuer.subject:
+        raise _wrong(link.role, "is not issued by the one before it", "order")
     # Not verify_directly_issued_by: it would read every key once more.
-    key = cast(ec.EllipticCurvePublicKey, issuer.public_key())
+    key = cast(ec.EllipticCurvePublicKey, issuer.certificate.public_key())
     try:
-        key.verify(issued.signature, issued.tbs_certificate_bytes, _ECDSA)
+        key.verify(link.certificate.signature, link.signed, _ECDSA)
     except InvalidSignature as error:
-        raise _wrong(role, "is not signed by the one before it", "signature") from error
+        raise _wrong(link.role, "is not signed by the one before it", "signature") from error
 
 
-def _check_validity(certificate: x509.Certificate, role: str, at: datetime) -> None:
-    begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+def _check_validity(link: _Link, at: datetime) -> None:
+    begin, end = link.certificate.not_valid_before_utc, link.certificate.not_valid_after_utc
     if at < begin:
-        raise _wrong(
-            role, f"is valid from {begin:{_TIME}} on, not at {at:{_TIME}}", "not-yet-valid"
-        )
+        reason = f"is valid from {begin:{_TIME}} on, not at {at:{_TIME}}"
+        raise _wrong(link.role, reason, "not-yet-valid")
     if at > end:
-        raise _wrong(role, f"is valid until {end:{_TIME}}, not at {at:{_TIME}}", "expired")
+        raise _wrong(link.role, f"is valid until {end:{_TIME}}, not at {at:{_TIME}}", "expired")
 
 
-_TIME = "%Y-%m-%dT%H:%M:%SZ"
-
-
-def _role(index: int) -> str:
-    return f"certificate {index} of the bundle" if index else "the root"
-
-
-def _prove(bundle: Sequence[bytes]) -> list[x509.Certificate]:
+def _prove(bundle: Sequence[bytes]) -> list[_Link]:
     """Follow the issuers; their validity is checked for each document."""
     if len(set(bundle)) != len(bundle):
         raise _wrong("a certificate", "occurs twice", "order")
-    issuers = [_load(der) for der in bundle]
-    for index, certificate in enumerate(issuers):
-        _check_algorithms(certificate, _role(index))
+    issuers = [
+        _Link(der, f"certificate {index} of the bundle" if index else "the root")
+        for index, der in enumerate(bundle)
+    ]
+    for index, link in enumerate(issuers):
+        _check_key(link)
         if index:
-            _check_link(issuers[index - 1], certificate, _role(index))
-    for index, certificate in enumerate(issuers):
-        _check_purpose(certificate, _role(index), below=len(issuers) - 1 - index)
+            _check_issued(link, issuers[index - 1])
+    for index, link in enumerate(issuers):
+        _check_purpose(link, below=len(issuers) - 1 - index)
     return issuers
 
 
@@ -231,7 +267,7 @@ def verify(
     trust_root: bytes | None,
     at: datetime,
     cache: ChainCache | None = None,
-) -> x509.Certificate:
+) -> Leaf:
     """Follow the chain from the root to the leaf.
 
     Args:
@@ -242,7 +278,7 @@ def verify(
         cache: Where issuers that were proven are found and kept; None proves everything anew.
 
     Returns:
-        The leaf certificate; its key is on P-384.
+        The leaf's key, on P-384, and its subject.
 
     Raises:
         FormatError: A certificate cannot be read (``certificate-format``).
@@ -255,11 +291,10 @@ def verify(
         issuers = _prove(bundle)
         if cache is not None:
             cache.keep(key, issuers)
-    end = _load(leaf)
-    _check_algorithms(end, "the leaf")
-    _check_link(issuers[-1], end, "the leaf")
-    _check_purpose(end, "the leaf", below=None)
-    for index, certificate in enumerate(issuers):
-        _check_validity(certificate, _role(index), at)
-    _check_validity(end, "the leaf", at)
-    return end
+    end = _Link(leaf, "the leaf")
+    _check_key(end)
+    _check_issued(end, issuers[-1])
+    _check_purpose(end, below=None)
+    for link in (*issuers, end):
+        _check_validity(link, at)
+    return Leaf(cast(ec.EllipticCurvePublicKey, end.certificate.public_key()), end.subject)

@@ -10,13 +10,16 @@ field          rule                                                        sourc
 module_id      text, 1 to 255 characters, ``INSTANCE-encID``               AWS; seen
 digest         text, ``SHA384``                                            AWS
 timestamp      milliseconds since 1970, more than 0                        AWS
-pcrs           1 to 32 entries, index 0 to 31 -> 48 bytes; 0, 1, 2 there   AWS
+pcrs           index 0 to 31 -> 48 bytes; 0 to 15 there                    AWS; seen: 16, 17, 32
 certificate    1 to 1024 bytes, DER                                        AWS
 cabundle       1 to 8 certificates, root first                             AWS; seen: 4
 public_key     null, or 0 to 1024 bytes                                    AWS says 1; seen: 0
 user_data      null, or 0 to 1024 bytes                                    AWS says 512 and 1024
 nonce          null, or 0 to 1024 bytes                                    AWS says 512 and 1024
 =============  ==========================================================  =======================
+
+The map of PCRs holds those that are locked: 0 to 15 are from the start (AWS, nsm-check), the others
+once the enclave locked them. Null, absent and empty are kept apart.
 
 A NitroTPM document (an EC2 instance, no enclave) comes under the same root; it has
 ``nitrotpm_pcrs`` and is refused.
@@ -31,16 +34,16 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
-
 from certbot_enclave import errors
 from certbot_enclave.attestation import cbor, chain, cose
 
 PCR_SIZE = 48
 MAX_FIELD = 1024
 MAX_MODULE_ID = 255
+# id-at-commonName and the tag of its UTF8String, in DER; the length takes one byte more.
+_COMMON_NAME = bytes.fromhex("06035504030c")
 _MODULE_ID = re.compile(r"[!-~]+-enc[!-~]+")
+_LOCKED_AT_START = frozenset(range(16))
 _REQUIRED = ("module_id", "digest", "timestamp", "pcrs", "certificate", "cabundle")
 _OPTIONAL = ("public_key", "user_data", "nonce")
 
@@ -54,9 +57,10 @@ class Document(NamedTuple):
         pcrs: Index -> 48-byte digest; read-only.
         certificate: DER of the leaf certificate.
         cabundle: DER of its issuers, root first.
-        public_key: None if null or absent; empty and null are kept apart.
+        public_key: None if null or absent.
         user_data: Likewise.
         nonce: Likewise.
+        absent: Which of these three are absent; the hardware makes them null.
         not_understood: Names of fields that this version does not know.
     """
 
@@ -68,6 +72,7 @@ class Document(NamedTuple):
     public_key: bytes | None
     user_data: bytes | None
     nonce: bytes | None
+    absent: tuple[str, ...]
     not_understood: tuple[str, ...]
 
     @property
@@ -103,8 +108,8 @@ def _pcrs(value: Any) -> Mapping[int, bytes]:
         raise _wrong("pcrs", "indexed from 0 to 31")
     if not all(_is_bytes(digest, PCR_SIZE, PCR_SIZE) for digest in value.values()):
         raise _wrong("pcrs", f"of digests of {PCR_SIZE} bytes")
-    if not {0, 1, 2} <= value.keys():
-        raise _wrong("pcrs", "complete: PCR0, PCR1 and PCR2 are needed")
+    if not _LOCKED_AT_START <= value.keys():
+        raise _wrong("pcrs", "complete: PCR0 to PCR15 are needed")
     return MappingProxyType(value)
 
 
@@ -156,11 +161,14 @@ def parse(payload: bytes) -> Document:
         public_key=table.get("public_key"),
         user_data=table.get("user_data"),
         nonce=table.get("nonce"),
+        absent=tuple(name for name in _OPTIONAL if name not in table),
         not_understood=tuple(sorted(table.keys() - {*_REQUIRED, *_OPTIONAL})),
     )
 
 
-def authenticate(data: bytes, *, trust_root: bytes | None) -> Document:
+def authenticate(
+    data: bytes, *, trust_root: bytes | None, cache: chain.ChainCache | None = None
+) -> Document:
     """Read a document and prove who signed it.
 
     Nothing here judges freshness or measurements: the certificates live for hours, so the chain is
@@ -169,6 +177,7 @@ def authenticate(data: bytes, *, trust_root: bytes | None) -> Document:
     Args:
         data: COSE_Sign1 bytes. Hostile.
         trust_root: DER of a root that the caller named; None means the AWS Nitro root G1.
+        cache: For bulk work: issuers that were proven before.
 
     Raises:
         FormatError: Not the one accepted encoding, or a field breaks its rule.
@@ -179,19 +188,20 @@ def authenticate(data: bytes, *, trust_root: bytes | None) -> Document:
     """
     message = cose.parse(data)
     found = parse(message.payload)
-    leaf = chain.verify(found.certificate, found.cabundle, trust_root=trust_root, at=found.time)
-    key = leaf.public_key()
-    if not isinstance(key, ec.EllipticCurvePublicKey):
-        raise TypeError("the chain admits P-384 keys only")
-    cose.verify(message, key)
+    leaf = chain.verify(
+        found.certificate, found.cabundle, trust_root=trust_root, at=found.time, cache=cache
+    )
+    cose.verify(message, leaf.key)
     # PCR4 = SHA384(0^48 ‖ instance id): AWS user guide, "Cryptographic attestation".
     instance = hashlib.sha384(bytes(PCR_SIZE) + found.instance_id.encode()).digest()
-    if found.pcrs.get(4, instance) != instance:
+    if found.pcrs[4] != instance:
         raise errors.BindingError(
             f"PCR4 is not the digest of instance {found.instance_id}", code="document-instance"
         )
-    names = leaf.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    if len(names) != 1 or not str(names[0].value).startswith(f"{found.module_id}."):
+    # The leaf has one common name, MODULE_ID.REGION.aws.
+    name = f"{found.module_id}.".encode()
+    at = leaf.subject.find(_COMMON_NAME)
+    if at != leaf.subject.rfind(_COMMON_NAME) or not leaf.subject.startswith(name, at + 7):
         raise errors.BindingError(
             f"the leaf certificate is not named after {found.module_id}", code="document-leaf"
         )

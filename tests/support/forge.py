@@ -193,6 +193,12 @@ CHAIN = chain()
 ACCOUNT = ec.derive_private_key(0xACC0, ec.SECP256R1())
 PCRS = {index: hashlib.sha384(b"measured %d" % index).digest() for index in (0, 1, 2)}
 POLICY = Policy(sets={"image": PCRS})
+# All that a document carries: PCR4 is that of the instance, the others are zero.
+BANK = {
+    **dict.fromkeys(range(16), bytes(48)),
+    **PCRS,
+    4: hashlib.sha384(bytes(48) + INSTANCE.encode()).digest(),
+}
 
 
 def spki(key: ec.EllipticCurvePrivateKey) -> bytes:
@@ -212,14 +218,11 @@ def jwk(key: ec.EllipticCurvePrivateKey) -> dict[str, str]:
 
 def content(made: Chain = CHAIN, **changes: Any) -> dict[str, Any]:
     """The fields of a document; a change to `...` leaves the field out."""
-    zero = bytes(48)
-    pcrs = {index: PCRS.get(index, zero) for index in range(16)}
-    pcrs[4] = hashlib.sha384(zero + INSTANCE.encode()).digest()
     table: dict[str, Any] = {
         "module_id": MODULE,
         "digest": "SHA384",
         "timestamp": int(NOW.timestamp() * 1000),
-        "pcrs": pcrs,
+        "pcrs": dict(BANK),
         "certificate": made.leaf,
         "cabundle": made.bundle,
         "public_key": spki(ACCOUNT),

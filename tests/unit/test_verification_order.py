@@ -10,7 +10,7 @@ import pytest
 from certbot_enclave import errors, statement, verification
 from certbot_enclave.attestation import simulated
 from tests.support import forge
-from tests.support.forge import CHAIN, NOW, PCRS, POLICY, STATEMENT
+from tests.support.forge import BANK, CHAIN, NOW, PCRS, POLICY, STATEMENT
 
 NONCE = bytes(range(16))
 ZERO = bytes(48)
@@ -29,11 +29,11 @@ def _later(table, **delta):
 
 def _faulty(*names):
     """Evidence with the faults of these checks, and what is asked of it."""
-    said, fields, policy = {}, {"pcrs": dict(PCRS)}, POLICY
+    said, fields, policy = {}, {"pcrs": dict(BANK)}, POLICY
     asked, key = {}, CHAIN.keys[-1]
     for name in names:
         match name:
-            case "chain-invalid":
+            case "chain-not-yet-valid":
                 asked["now"] = NOW - timedelta(hours=2)
                 _later(fields, hours=-2)
                 said["issued_at"] = asked["now"]
@@ -78,7 +78,7 @@ def _faulty(*names):
 
 # Code -> number of the check.
 ORDER = {
-    "chain-invalid": 2,
+    "chain-not-yet-valid": 2,
     "cose-signature": 3,
     "document-instance": 4,
     "future": 5,

@@ -33,10 +33,15 @@ def _verify(made, *, at=NOW, root=None, bundle=None):
     )
 
 
+def _leaf(der):
+    certificate = x509.load_der_x509_certificate(der)
+    return chain.Leaf(certificate.public_key(), certificate.subject.public_bytes())
+
+
 def test_genuine_shape_is_followed():
     leaf = _verify(CHAIN)
-    assert leaf == x509.load_der_x509_certificate(CHAIN.leaf)
-    assert isinstance(leaf.public_key().curve, ec.SECP384R1)
+    assert leaf == _leaf(CHAIN.leaf)
+    assert isinstance(leaf.key.curve, ec.SECP384R1)
 
 
 def test_leaf_directly_below_the_root():
@@ -45,7 +50,7 @@ def test_leaf_directly_below_the_root():
         forge.GENUINE["leaf"], made.keys[-1], forge.GENUINE["root"].name, made.keys[0]
     )
     found = chain.verify(short, [made.root], trust_root=made.root, at=NOW)
-    assert found == x509.load_der_x509_certificate(short)
+    assert found == _leaf(short)
 
 
 FIRST = NOW - timedelta(hours=1)
@@ -324,8 +329,20 @@ def test_link_that_is_missing(gone):
     assert caught.value.code == "chain-order"
 
 
-def _version(tbs):
+def _version_4(tbs):
     return _swap(tbs, bytes.fromhex("a003020102"), bytes.fromhex("a003020103"))
+
+
+def _version_1(tbs):
+    assert tbs[4:9] == bytes.fromhex("a003020102")
+    return tbs[:2] + (len(tbs) - 9).to_bytes(2, "big") + tbs[9:]
+
+
+@pytest.mark.parametrize("role", [*CA_ROLES, "leaf"])
+def test_certificate_of_version_1(role):
+    with pytest.raises(errors.ChainError) as caught:
+        _verify(forge.chain(**{role: {"mangle": _version_1}}))
+    assert caught.value.code == "chain-version"
 
 
 UNREADABLE = {
@@ -333,7 +350,7 @@ UNREADABLE = {
     "cut": CHAIN.leaf[:-1],
     "byte behind": CHAIN.leaf + b"\0",
     "PEM": b"-----BEGIN CERTIFICATE-----",
-    "unknown version": forge.chain(leaf={"mangle": _version}).leaf,
+    "unknown version": forge.chain(leaf={"mangle": _version_4}).leaf,
 }
 
 
@@ -408,15 +425,18 @@ def test_cache_keeps_issuers_that_were_proven():
     again = forge.certificate(
         forge.GENUINE["leaf"], made.keys[-1], forge.GENUINE["instance"].name, made.keys[-2]
     )
-    assert _cached(made, cache, leaf=again) == x509.load_der_x509_certificate(again)
+    assert _cached(made, cache, leaf=again) == _leaf(again)
     assert len(cache) == 1
 
 
 def test_cache_spares_the_issuers_signatures():
     made, cache = forge.chain(), chain.ChainCache()
     foreign = forge.chain(zonal={"signer": ANOTHER})
-    cache.keep(tuple(foreign.bundle), [x509.load_der_x509_certificate(der) for der in made.bundle])
-    assert _cached(foreign, cache, leaf=made.leaf)
+    assert _cached(made, cache)
+    cache.keep(tuple(foreign.bundle), cache.find(tuple(made.bundle)))
+    assert chain.verify(
+        made.leaf, foreign.bundle, trust_root=foreign.root, at=NOW, cache=cache
+    ) == _leaf(made.leaf)
 
 
 @pytest.mark.parametrize("at", [FIRST - SECOND, LAST + timedelta(days=1)])

@@ -367,7 +367,7 @@ def test_simulate_says_where_the_verifiers_files_are(world):
     assert simulated.measure(made)[0] != simulated.measure(world.enclave)[0]
     # Its root is another one, so evidence of the first does not pass under it.
     outcome = world.verify(world.evidence(), root=made / "root.pem")
-    assert _refused(outcome, 1, "not the root that was named")
+    assert _refused(outcome, 1, "the root that was named has")
 
 
 def test_simulate_refuses(world):
