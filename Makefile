@@ -4,7 +4,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SERVERS := pebble knot knot-dnsutils unbound nginx-light strace curl openssl
+SERVERS := pebble knot knot-dnsutils unbound nginx-light strace curl openssl fuse3
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check oldest soak mutate bench clean servers

@@ -43,6 +43,8 @@ setup(
         "console_scripts": ["certbot-enclave = certbot_enclave.cli:main"],
         "certbot.plugins": ["enclave = certbot_enclave.plugin:Configurator"],
         "certbot_enclave.attesters": [
+            "nsm = certbot_enclave.attestation.nsm:NsmAttester",
+            "oyster = certbot_enclave.attestation.oyster:OysterAttester",
             "simulated = certbot_enclave.attestation.simulated:SimulatedAttester",
         ],
         "certbot_enclave.sealers": [

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The benchmarks (``make bench``): issuance against certbot alone, verification's cold start."""
+"""The benchmarks (``make bench``): documents per second, verification's cold start, issuance."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from benchmarks import documents
 from benchmarks.alternating import compare, report
+from tests.conftest import CORPUS
 from tests.support.ca.launcher import TestCA
 from tests.support.world.dns import DnsWorld
 from tests.support.world.enclave import BIN, Enclave
@@ -100,6 +102,7 @@ def main() -> int:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="certbot-enclave-bench.", dir="/dev/shm") as folder:
         tempfile.tempdir = folder
+        documents.run(CORPUS, args.runs)
         verification(Path(folder), args.runs * 2)
         issuance(Path(folder), args.runs)
     return 0

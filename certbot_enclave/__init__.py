@@ -18,10 +18,11 @@ Named Arguments
 .. options: begin
 
 =====================================  ==========================================================
-``--enclave-attester``                 who makes attestation documents: auto, or simulated:DIR
-                                       (default: auto)
+``--enclave-attester``                 who makes attestation documents: auto, nsm, oyster:URL, or
+                                       simulated:DIR (default: auto)
 ``--enclave-sealer``                   who wraps the keys of sealed state, e.g. simulated:DIR
 ``--enclave-store``                    where the host keeps the sealed bundle, e.g. file:PATH
+``--enclave-bind-pcr``                 PCR to extend with the account and lock: 16 to 31
 ``--enclave-challenge``                validation method (default: http-01)
 ``--enclave-caa-issuer``               issuer domain name, if the directory names no CAA identity
 ``--enclave-resolver``                 validating resolvers that must agree: tls://IP#NAME, or a

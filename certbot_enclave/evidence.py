@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from certbot_enclave import errors, statement
 from certbot_enclave.account.key import public_jwk
 from certbot_enclave.account.registration import Registered
+from certbot_enclave.attestation import proof
 from certbot_enclave.caa.verdict import Verdict
 from certbot_enclave.lineages import dns_names
 from certbot_enclave.runtime import Runtime
@@ -89,10 +90,10 @@ def make(
             software={name: metadata.version(name) for name in _SOFTWARE},
         )
     )
-    document = runtime.attester.attest(
+    attested = runtime.attester.attest(
         user_data=statement.user_data(text), public_key=registered.public_key, nonce=nonce
     )
-    return statement.build_evidence(text, document)
+    return statement.build_evidence(text, *proof.split(attested, runtime.attester.format))
 
 
 def place(path: Path, evidence: bytes) -> None:

@@ -12,9 +12,16 @@ from zope.interface import Attribute, Interface
 
 
 class IAttester(Interface):
-    """Makes attestation documents inside the enclave. Group ``certbot_enclave.attesters``."""
+    """Makes attestation documents inside the enclave. Group ``certbot_enclave.attesters``.
+
+    Made where it does not belong, it raises EnclaveError with the code ``attester-absent``, and
+    ``auto`` asks the next one; any other EnclaveError means that this is its place, and broken.
+    """
 
     simulated: bool = Attribute("True if no hardware stands behind the documents.")
+    format: str = Attribute(
+        "What `attest` returns: `aws-nitro` or `oyster-signed`, as in attestation/proof.py."
+    )
     trust_root: bytes | None = Attribute(
         "DER of the root certificate of the documents; None means the built-in AWS Nitro root."
     )
@@ -28,7 +35,8 @@ class IAttester(Interface):
             nonce: At most 512 bytes, or None for none.
 
         Returns:
-            The document as the hardware delivers it (Nitro: untagged COSE_Sign1).
+            The document as the hardware delivers it (Nitro: untagged COSE_Sign1); in the format
+            ``oyster-signed`` a signature behind it.
 
         Raises:
             EnclaveError: The device is missing, broken or refused.

@@ -12,7 +12,7 @@ from pathlib import Path
 from certbot_enclave import errors, lineages
 from certbot_enclave import evidence as evidence_module
 from certbot_enclave import settings as settings_module
-from certbot_enclave.account import registration
+from certbot_enclave.account import pcr, registration
 from certbot_enclave.account.ca import ExternalAccount
 from certbot_enclave.account.gate import Gate
 from certbot_enclave.account.registration import Registered, Registration, Request
@@ -127,6 +127,7 @@ class Issuance:
 
         Raises:
             Error: As `certbot_enclave.account.registration.Registration.ensure`.
+            EnclaveError: The PCR that the settings name cannot be bound to the account.
         """
         if self._ca_roots is not None:
             # The one way to give requests, below acme and certbot, other roots.
@@ -134,6 +135,13 @@ class Issuance:
         external = ExternalAccount(eab_kid, eab_hmac_key) if eab_kid and eab_hmac_key else None
         request = Request(agree_tos, email, external)
         self._registered = Registration(self.runtime, server).ensure(request)
+        if self.runtime.bound_pcr is not None and self.own:
+            pcr.bind(
+                self.runtime.attester,
+                self.runtime.bound_pcr,
+                uri=self._registered.uri,
+                public_key=self._registered.public_key,
+            )
         if self._registered.new:
             self._report(
                 f"registered account {self._registered.uri}\n"

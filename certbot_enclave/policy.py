@@ -1,22 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """Policies: what a verifier demands of measurements, freshness, CA, sealing and settings.
 
-A policy is what people already have: the JSON that ``nitro-cli build-enclave`` prints is one as it
-is. Ours is TOML (docs/policy.md): several named measurement sets, and by name every value that
-weakens the claim.
+A policy is what people already have: an enclave image file, the JSON that ``nitro-cli
+build-enclave`` prints, or an Oyster image id is one as it is. Ours is TOML (docs/policy.md):
+several named measurement sets, and by name every value that weakens the claim.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
+from io import BufferedReader
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from certbot_enclave import errors, fields
-from certbot_enclave.attestation import measurements
+from certbot_enclave.attestation import eif, measurements
 
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
 MAX_POLICY = 256 * 1024  # bytes
+_FORMS = "give an .eif file, the JSON of `nitro-cli build-enclave`, or TOML as in docs/policy.md"
 DAY = 24 * 3600
 
 Value = str | bool | tuple[str, ...]
@@ -51,14 +55,17 @@ PUBLIC_AUTHORITIES = (
 class Policy(NamedTuple):
     """What a verifier demands.
 
+    One of `sets` or one of `images` must match; there is one at least.
+
     Attributes:
-        sets: Name -> PCR index -> digest; one set must match. Never empty, each with PCR0-2.
+        sets: Name -> PCR index -> digest, each with PCR0-2.
         max_age: Greatest age in seconds of evidence without a nonce.
         authorities: CAs beyond the public ones.
         staging: Accept staging directories.
         conditions: Conditions accepted by name.
         sealing: Accepted ``scheme`` or ``scheme:key``; empty accepts any real scheme.
         settings: Name -> accepted value that is not the default.
+        images: Name -> Oyster image id, 32 bytes: PCR0-2 and PCR16 in one digest.
     """
 
     sets: Mapping[str, Mapping[int, bytes]]
@@ -68,6 +75,7 @@ class Policy(NamedTuple):
     conditions: frozenset[str] = frozenset()
     sealing: frozenset[str] = frozenset()
     settings: Mapping[str, Value] = MappingProxyType({})
+    images: Mapping[str, bytes] = MappingProxyType({})
 
 
 def _invalid(source: str, message: str) -> errors.PolicyError:
@@ -86,18 +94,37 @@ def _authority(directory: str, item: Any, source: str) -> Authority:
     prefix = item["account_prefix"]
     origin = "/".join(directory.split("/")[:3])
     if not directory.startswith("https://") or not str(prefix).startswith(origin + "/"):
-        raise _invalid(source, f"{directory} and its account_prefix need one https origin")
+        raise _invalid(source, f"{directory!r} and its account_prefix need one https origin")
     return Authority(
-        directory, prefix, frozenset(_texts(item["issuers"], source, f"issuers of {directory}"))
+        directory, prefix, frozenset(_texts(item["issuers"], source, f"issuers of {directory!r}"))
     )
 
 
 def _setting(name: str, value: Any, source: str) -> Value:
     if isinstance(value, list):
-        return _texts(value, source, f"accept.settings.{name}")
+        return _texts(value, source, f"accept.settings.{name!r}")
     if not isinstance(value, (str, bool)):
-        raise _invalid(source, f"accept.settings.{name} is no text, switch or list")
+        raise _invalid(source, f"accept.settings.{name!r} is no text, switch or list")
     return value
+
+
+def _measurements(
+    sets: Mapping[str, Any], source: str
+) -> tuple[Mapping[str, Mapping[int, bytes]], Mapping[str, bytes]]:
+    pcrs, images = {}, {}
+    for name, item in sets.items():
+        if _NAME.fullmatch(name) is None:
+            raise _invalid(
+                source, f"measurements.{name!r} has a name of other signs than A-z, 0-9, ._-"
+            )
+        where = f"{source}: measurements.{name}"
+        if isinstance(item, Mapping) and "image_id" in item:
+            if item.keys() != {"image_id"}:
+                raise _invalid(source, f"measurements.{name} has image_id and something beside it")
+            images[name] = measurements.read_image_id(str(item["image_id"]), where)
+        else:
+            pcrs[name] = MappingProxyType(measurements.read_table(item, where))
+    return MappingProxyType(pcrs), MappingProxyType(images)
 
 
 def _toml(table: Mapping[str, Any], source: str) -> Policy:
@@ -126,15 +153,10 @@ def _toml(table: Mapping[str, Any], source: str) -> Policy:
     settings, directories = accept.get("settings", {}), table.get("directories", {})
     if not isinstance(settings, Mapping) or not isinstance(directories, Mapping):
         raise _invalid(source, "accept.settings or directories is no table")
+    pcrs, images = _measurements(sets, source)
     return Policy(
-        sets=MappingProxyType(
-            {
-                name: MappingProxyType(
-                    measurements.read_table(item, f"{source}: measurements.{name}")
-                )
-                for name, item in sets.items()
-            }
-        ),
+        sets=pcrs,
+        images=images,
         max_age=max_age,
         staging=staging,
         authorities=tuple(_authority(url, item, source) for url, item in directories.items()),
@@ -146,8 +168,17 @@ def _toml(table: Mapping[str, Any], source: str) -> Policy:
     )
 
 
+def of_image_id(text: str, source: str) -> Policy:
+    """Make the policy that demands one Oyster image id, and accepts nothing by name.
+
+    Raises:
+        PolicyError: It is no image id (``image-id-invalid``, ``measurements-debug``).
+    """
+    return Policy(sets={}, images={source: measurements.read_image_id(text, source)})
+
+
 def parse(data: bytes, source: str) -> Policy:
-    """Read a policy.
+    """Read a policy that is text.
 
     Args:
         data: nitro-cli's JSON or our TOML, at most `MAX_POLICY` bytes.
@@ -155,12 +186,13 @@ def parse(data: bytes, source: str) -> Policy:
 
     Raises:
         PolicyError: Neither (``policy-format``), something in it is wrong (``policy-invalid``), or
-            its measurements are not enough (``measurements-…``).
+            its measurements are not enough (``measurements-…``, ``image-id-invalid``).
     """
     if len(data) > MAX_POLICY:
         raise errors.PolicyError(
-            f"{source} has {len(data)} bytes, at most {MAX_POLICY} are allowed",
+            f"{source} is too long, at most {MAX_POLICY} bytes are allowed",
             code="policy-format",
+            hint=_FORMS,
         )
     try:
         text = data.decode("utf-8")
@@ -175,7 +207,25 @@ def parse(data: bytes, source: str) -> Policy:
         raise errors.PolicyError(
             f"{source} is neither nitro-cli's JSON nor our TOML: {error}",
             code="policy-format",
-            hint="see docs/policy.md",
+            hint=_FORMS,
         ) from error
     found = measurements.read_table(table.get("Measurements"), source)
+    return Policy(sets=MappingProxyType({source: MappingProxyType(found)}))
+
+
+def load(file: BufferedReader, source: str) -> Policy:
+    """Read a policy: text as in `parse`, or an enclave image file, which is measured.
+
+    Args:
+        file: From its first byte; an image may have any size, and costs little memory.
+        source: Its name, for errors.
+
+    Raises:
+        PolicyError: As `parse` does.
+        FormatError, SignatureError: It is an image file, and not a right one (``eif-…``).
+        OSError: It cannot be read.
+    """
+    if not file.peek(len(eif.MAGIC)).startswith(eif.MAGIC):
+        return parse(file.read(MAX_POLICY + 1), source)
+    found = eif.measure(file)
     return Policy(sets=MappingProxyType({source: MappingProxyType(found)}))

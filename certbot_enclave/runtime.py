@@ -10,13 +10,14 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from certbot_enclave import errors, registry
-from certbot_enclave.attestation import document
-from certbot_enclave.interfaces import IAttester, ISealer
+from certbot_enclave.attestation import document, entropy, proof
+from certbot_enclave.interfaces import IAttester, ISealer, ISecurityModule
 from certbot_enclave.sealing import ram, tree
 from certbot_enclave.sealing.state import State
 from certbot_enclave.settings import (
@@ -29,6 +30,7 @@ from certbot_enclave.settings import (
 )
 
 NSM = "/dev/nsm"
+_REAL = ("nsm", "oyster")  # in the order in which auto asks them
 CLOCK_TOLERANCE = 60.0  # seconds between our clock and the hardware's (docs/guard.md)
 
 
@@ -70,6 +72,12 @@ class Runtime:
         return self.attester.simulated or self.sealer.simulated
 
     @property
+    def bound_pcr(self) -> int | None:
+        """The PCR to bind to the account, or None."""
+        named = self.settings.text("bind_pcr")
+        return int(named) if named else None
+
+    @property
     def own_directory(self) -> Path:
         """Our own files below certbot's config directory."""
         return self.directories.config / "enclave"
@@ -92,7 +100,8 @@ class Runtime:
         public = ec.generate_private_key(ec.SECP256R1()).public_key()
         raw = self.attester.attest(user_data=b"", public_key=spki(public), nonce=None)
         try:
-            seen = document.authenticate(raw, trust_root=self.attester.trust_root)
+            shown, _ = proof.split(raw, self.attester.format)
+            seen = document.authenticate(shown, trust_root=self.attester.trust_root)
         except (errors.VerificationError, errors.FormatError) as error:
             raise errors.EnclaveError(
                 f"the attester's own document does not verify: {error}", code="attester-broken"
@@ -170,17 +179,34 @@ def _required(settings: Settings, name: str, example: str) -> str:
 
 
 def _attester(spec: str) -> IAttester:
+    """Load an attester; ``auto`` means the first whose environment this is, never a simulated one.
+
+    Raises:
+        EnclaveError: It is no real attester's environment (``enclave-missing``), or that of one
+            which is broken: then no other is asked.
+    """
     if spec != "auto":
         return registry.load_attester(spec)
-    if not Path(NSM).exists():
-        raise errors.EnclaveError(
-            f"this is no enclave: there is no {NSM}, and no simulated enclave was named",
-            code="enclave-missing",
-            hint="run inside a Nitro enclave, or make a simulated one with "
-            "`certbot-enclave simulate DIR --image FILE` and name it: --enclave-attester "
-            "simulated:DIR",
-        )
-    return registry.load_attester("nsm")
+    reasons = []
+    for name in _REAL:
+        try:
+            return registry.load_attester(name)
+        except errors.EnclaveError as error:
+            if error.code != "attester-absent":
+                raise
+            reasons.append(str(error))
+    raise errors.EnclaveError(
+        f"this is no enclave: {'; '.join(reasons)}; and no simulated one was named",
+        code="enclave-missing",
+        hint="run inside a Nitro enclave, or make a simulated one with "
+        "`certbot-enclave simulate DIR --image FILE` and name it: --enclave-attester simulated:DIR",
+    )
+
+
+def _mix(attester: IAttester) -> None:
+    """Mix the hardware's randomness into the kernel's, before any key is made from that."""
+    if not attester.simulated and ISecurityModule.providedBy(attester):
+        entropy.mix(cast(ISecurityModule, attester).random())
 
 
 def start(
@@ -223,6 +249,7 @@ def start(
             f"a real enclave reads {MEASURED_FILE} and no other file, got {measured}",
             code="settings-path",
         )
+    _mix(attester)
     settings = effective(measured=table, options=options, saved=saved, simulated=attester.simulated)
     sealer = registry.load_sealer(_required(settings, "sealer", "simulated:DIR"))
     if sealer.simulated and not attester.simulated:

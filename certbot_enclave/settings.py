@@ -40,11 +40,21 @@ class Setting(NamedTuple):
 
 
 TABLE = (
-    Setting("attester", "auto", "who makes attestation documents: auto, or simulated:DIR"),
+    Setting(
+        "attester",
+        "auto",
+        "who makes attestation documents: auto, nsm, oyster:URL, or simulated:DIR",
+    ),
     Setting("sealer", "", "who wraps the keys of sealed state, e.g. simulated:DIR"),
     Setting("store", "", "where the host keeps the sealed bundle, e.g. file:PATH"),
     Setting("server", "", "ACME directory URL, https (certbot's --server)"),
     Setting("domains", (), "names this enclave may ask certificates for"),
+    Setting(
+        "bind_pcr",
+        "",
+        "PCR to extend with the account and lock: 16 to 31",
+        choices=("", *(str(index) for index in range(16, 32))),
+    ),
     Setting("account", "", "expected ACME account URI; any other is an error"),
     Setting("challenge", "http-01", "validation method", choices=("http-01",)),
     Setting("caa_issuer", "", "issuer domain name, if the directory names no CAA identity"),
@@ -161,7 +171,7 @@ def _checked(name: str, value: Any, source: str) -> Value:
         )
     if setting.choices and value not in setting.choices:
         raise errors.PolicyError(
-            f"{source}: {name} is {value!r}, expected {' or '.join(setting.choices)}",
+            f"{source}: {name} is {value!r}, expected {' or '.join(filter(None, setting.choices))}",
             code="setting-invalid",
         )
     checked: Value = value

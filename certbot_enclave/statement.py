@@ -18,11 +18,12 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from certbot_enclave import errors, fields
+from certbot_enclave.attestation.proof import NITRO, OYSTER
 
 STATEMENT_TYPE = "certbot-enclave/statement/v1"
 EVIDENCE_TYPE = "certbot-enclave/evidence/v1"
-FORMAT = "aws-nitro"
 TAG = b"certbot-enclave-statement-v1:"
+ACCOUNT_TAG = b"certbot-enclave-account-v1:"
 MAX_STATEMENT = 64 * 1024  # bytes
 MAX_EVIDENCE = 256 * 1024  # bytes
 
@@ -80,10 +81,17 @@ class Evidence(NamedTuple):
     Attributes:
         text: The exact text of the statement.
         document: The attestation document.
+        signature: That of ``oyster-signed``, 64 bytes; None for ``aws-nitro``.
     """
 
     text: str
     document: bytes
+    signature: bytes | None = None
+
+    @property
+    def format(self) -> str:
+        """The attestation format."""
+        return NITRO if self.signature is None else OYSTER
 
 
 def _domain(item: Mapping[str, Any]) -> Domain:
@@ -300,16 +308,40 @@ def thumbprint(key: Mapping[str, str]) -> str:
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
-def build_evidence(text: str, document: bytes) -> bytes:
-    """Write evidence: the statement's text and the document that binds it."""
-    table = {
-        "type": EVIDENCE_TYPE,
-        "statement": text,
-        "attestation": {
-            "format": FORMAT,
-            "document": base64.b64encode(document).decode(),
-        },
-    }
+def account_pcr(uri: str, public_key: bytes) -> bytes:
+    """Return what a PCR holds that is bound to an account (setting ``bind_pcr``).
+
+    It starts as zero and is extended once, with the SHA-384 of the binding:
+    SHA384(0^48 ‖ `account_binding`).
+    """
+    return hashlib.sha384(bytes(48) + account_binding(uri, public_key)).digest()
+
+
+def account_binding(uri: str, public_key: bytes) -> bytes:
+    """Return what a PCR is extended with to bind it to an account.
+
+    SHA384(``certbot-enclave-account-v1:`` ‖ account URI ‖ zero byte ‖ account key), 48 bytes.
+
+    Args:
+        uri: The account URI.
+        public_key: The account key, DER SubjectPublicKeyInfo.
+    """
+    return hashlib.sha384(ACCOUNT_TAG + uri.encode() + b"\0" + public_key).digest()
+
+
+def build_evidence(text: str, document: bytes, signature: bytes | None = None) -> bytes:
+    """Write evidence.
+
+    Args:
+        text: The statement.
+        document: The attestation document.
+        signature: For ``oyster-signed``: what binds the statement to the document.
+    """
+    attestation = {"format": NITRO, "document": base64.b64encode(document).decode()}
+    if signature is not None:
+        attestation["format"] = OYSTER
+        attestation["signature"] = base64.b64encode(signature).decode()
+    table = {"type": EVIDENCE_TYPE, "statement": text, "attestation": attestation}
     return (json.dumps(table, indent=1) + "\n").encode()
 
 
@@ -335,10 +367,16 @@ def parse_evidence(data: bytes) -> Evidence:
         text, attestation = table["statement"], table["attestation"]
         if not isinstance(text, str) or not isinstance(attestation, dict):
             raise TypeError("statement is no text, or attestation no object")
-        if attestation["format"] != FORMAT:
-            raise errors.FormatError(f"attestation format is not {FORMAT}", code="evidence-unknown")
+        if attestation["format"] not in (NITRO, OYSTER):
+            raise errors.FormatError(
+                f"attestation format is neither {NITRO} nor {OYSTER}", code="evidence-unknown"
+            )
+        signed = attestation["format"] == OYSTER
+        if signed != ("signature" in attestation):
+            raise ValueError(f"a signature belongs to {OYSTER}, and to nothing else")
         text.encode()  # a lone surrogate has no bytes that anybody could have hashed
         document = base64.b64decode(attestation["document"], validate=True)
+        signature = base64.b64decode(attestation["signature"], validate=True) if signed else None
     except errors.FormatError:
         raise
     except (ValueError, TypeError, KeyError) as error:
@@ -347,4 +385,4 @@ def parse_evidence(data: bytes) -> Evidence:
             code="evidence-format",
             hint="was it cut short? fetch it again, or ask the operator for evidence.json",
         ) from error
-    return Evidence(text, document)
+    return Evidence(text, document, signature)

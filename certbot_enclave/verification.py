@@ -14,10 +14,11 @@
 7   the nonce that was asked for, and none otherwise                   nonce-mismatch
 8   not a debug enclave: none of PCR0-2 is zero                        debug
 9   one measurement set of the policy matches; no PCR of 16 or more
-    that the set does not name                                         pcr-mismatch, pcr-extra
+    that the set does not name, or the statement for its account       pcr-mismatch, pcr-extra
 10  ``user_data`` binds the statement                                  statement-unbound
 11  ``public_key`` is the statement's account key, a point of P-256,   account-key-unbound,
-    and so is the thumbprint                                           account-key, thumbprint
+    and so is the thumbprint; a PCR that the statement names for it    account-key, thumbprint,
+    is bound to the account                                            account-pcr
 12  ``issued_at`` within 5 minutes of the document                     issued-at
 13  directory, account URI and CAA identities belong to one CA that
     the policy or the built-in table knows; staging only when asked    directory-unknown, …
@@ -25,6 +26,18 @@
 15  the sealing is accepted                                            sealing
 16  every setting has its default value or is accepted by name         setting
 17  the expected domain is among the statement's                       domain
+==  =================================================================  =======================
+
+Evidence of the format ``oyster-signed`` carries a document that was not made for it, and a
+signature of the key in that document. There, these checks take the place of the same number above:
+
+==  =================================================================  =======================
+7   none: the nonce is part of what check 10 verifies
+9   as above, and the policy's set is an Oyster image id               pcr-…, image-id-missing
+10  the document's key, a point of secp256k1, signed the nonce that    oyster-key,
+    was asked for, or none, and the statement                          oyster-signature
+11  the statement's account key is a point of P-256, and has the       account-key, thumbprint
+    thumbprint; its PCR as above                                       account-pcr
 ==  =================================================================  =======================
 """
 
@@ -37,14 +50,15 @@ from typing import NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from certbot_enclave import errors
+from certbot_enclave import errors, matching
 from certbot_enclave import settings as settings_module
 from certbot_enclave import statement as statement_module
-from certbot_enclave.attestation import chain
+from certbot_enclave.attestation import chain, proof
 from certbot_enclave.attestation import document as document_module
+from certbot_enclave.attestation.chain import ChainCache
 from certbot_enclave.attestation.document import Document
 from certbot_enclave.policy import PUBLIC_AUTHORITIES, Policy
-from certbot_enclave.statement import Domain, Statement
+from certbot_enclave.statement import Domain, Evidence, Statement
 
 SKEW = timedelta(seconds=60)
 LIVE = timedelta(minutes=5)
@@ -55,10 +69,18 @@ NOT_CHECKED = (
     "the key of the live TLS server",
     "other certificates for the domain in Certificate Transparency",
 )
-# These are judged by checks 13 to 15 and 17, not by name.
-_JUDGED_ELSEWHERE = frozenset(
-    {"attester", "sealer", "store", "server", "domains", "account", "caa_issuer", "challenge"}
+WEAKER = (
+    "whether all processes of the enclave keep to themselves the key that signed the statement: "
+    "the hardware vouches for that key, not for the statement",
 )
+# These are judged by checks 11, 13 to 15 and 17, not by name.
+_JUDGED_ELSEWHERE = frozenset(
+    {
+        *("attester", "sealer", "store", "server", "domains", "account", "caa_issuer", "challenge"),
+        "bind_pcr",
+    }
+)
+_BINDABLE = frozenset(str(index) for index in range(16, 32))
 # These say where something public is written, and weaken nothing.
 _NEUTRAL = frozenset({"evidence"})
 
@@ -70,6 +92,7 @@ class Verified(NamedTuple):
         statement: What the enclave says; every field is vouched for by the hardware.
         document: The attestation document.
         domain: What it says about the expected domain.
+        format: The attestation format, ``aws-nitro`` or the weaker ``oyster-signed``.
         matched: Name of the policy's measurement set that matched.
         simulated: True if no hardware stands behind it, because the caller named another root
             than AWS's.
@@ -79,12 +102,13 @@ class Verified(NamedTuple):
     statement: Statement
     document: Document
     domain: Domain
+    format: str
     matched: str
     simulated: bool
     not_checked: tuple[str, ...]
 
 
-def _check_time(found: Document, policy: Policy, nonce: bytes | None, now: datetime) -> None:
+def _check_time(found: Document, policy: Policy, *, live: bool, now: datetime) -> None:
     age = now - found.time
     if age < -SKEW:  # 5
         raise errors.FreshnessError(
@@ -94,7 +118,7 @@ def _check_time(found: Document, policy: Policy, nonce: bytes | None, now: datet
             hint="is this machine's clock right?",
         )
     limit = timedelta(seconds=policy.max_age)
-    if nonce is not None:
+    if live:
         limit = min(limit, LIVE)
     if age > limit:  # 6
         raise errors.FreshnessError(
@@ -103,6 +127,9 @@ def _check_time(found: Document, policy: Policy, nonce: bytes | None, now: datet
             code="stale",
             hint="fetch the newest evidence; the operator renews it with `certbot-enclave attest`",
         )
+
+
+def _check_nonce(found: Document, nonce: bytes | None) -> None:
     if (found.nonce or None) != nonce:  # 7
         raise errors.FreshnessError(
             f"nonce is {_hex(found.nonce)}, expected {_hex(nonce)}",
@@ -117,35 +144,10 @@ def _hex(data: bytes | None) -> str:
     return data.hex() if data else "none"
 
 
-def _check_measurements(found: Document, policy: Policy) -> str:
-    if found.debug:  # 8
-        raise errors.MeasurementError(
-            "this enclave runs in debug mode: its host reads its memory", code="debug"
-        )
-    extra: tuple[str, int] | None = None
-    for name, expected in policy.sets.items():  # 9
-        if all(found.pcrs.get(index) == digest for index, digest in expected.items()):
-            unnamed = [index for index in found.pcrs if index >= 16 and index not in expected]
-            if not unnamed:
-                return name
-            extra = extra or (name, unnamed[0])
-    if extra is not None:
-        name, index = extra
-        raise errors.MeasurementError(
-            f"PCR{index} is {found.pcrs[index].hex()}, "
-            f"and measurement set {name} does not say what it must be",
-            code="pcr-extra",
-        )
-    name, expected = next(iter(policy.sets.items()))
-    index = next(index for index in expected if found.pcrs.get(index) != expected[index])
-    actual = _hex(found.pcrs.get(index))
-    raise errors.MeasurementError(
-        f"PCR{index} is {actual}, policy {name} expects {expected[index].hex()}",
-        code="pcr-mismatch",
-        expected=expected[index].hex(),
-        actual=actual,
-        hint="this is other code than the policy names",
-    )
+def _bound_pcr(said: Statement) -> int | None:
+    """Return the PCR that the statement says is bound to its account, or None."""
+    value = said.settings.get("bind_pcr", "")
+    return int(value) if value in _BINDABLE else None
 
 
 # SubjectPublicKeyInfo of a P-256 key up to the point (RFC 5480 §2): written out, since importing
@@ -163,10 +165,21 @@ def _spki(key: Mapping[str, str]) -> bytes:
     return _SPKI_P256 + point
 
 
-def _check_binding(found: Document, text: str, said: Statement) -> None:
-    if found.user_data != statement_module.user_data(text):  # 10
-        raise errors.BindingError("the document binds another statement", code="statement-unbound")
-    if found.public_key != _spki(said.account_key):  # 11
+def check_binding(found: Document, taken: Evidence, said: Statement, nonce: bytes | None) -> None:
+    """Make checks 10 to 12: document, statement and account key belong together.
+
+    Args:
+        found: The document, authenticated.
+        taken: The evidence it came with.
+        said: Its statement.
+        nonce: What was asked for, or None; only ``oyster-signed`` binds it here.
+
+    Raises:
+        BindingError, SignatureError, FormatError: They do not, by the codes of the table above.
+    """
+    user_data, account_key = statement_module.user_data(taken.text), _spki(said.account_key)
+    proof.check_bound(found, taken.signature, user_data=user_data, nonce=nonce)  # 10
+    if taken.signature is None and found.public_key != account_key:  # 11
         raise errors.BindingError(
             "the document binds another account key", code="account-key-unbound"
         )
@@ -176,6 +189,17 @@ def _check_binding(found: Document, text: str, said: Statement) -> None:
             f"thumbprint is {said.thumbprint}, the account key's is {thumbprint}",
             code="thumbprint",
         )
+    if said.settings.get("bind_pcr"):
+        index = _bound_pcr(said)
+        expected = statement_module.account_pcr(said.account_uri, account_key).hex()
+        actual = _hex(None if index is None else found.pcrs.get(index))
+        if actual != expected:
+            raise errors.BindingError(
+                f"PCR{index} is {actual}, bound to the account it is {expected}",
+                code="account-pcr",
+                expected=expected,
+                actual=actual,
+            )
     if abs(said.issued_at - found.time) > ISSUED_WITHIN:  # 12
         raise errors.BindingError(
             f"statement is from {said.issued_at:%Y-%m-%dT%H:%M:%SZ}, "
@@ -264,6 +288,7 @@ def verify(
     nonce: bytes | None,
     now: datetime,
     trust_root: bytes | None = None,
+    cache: ChainCache | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Verified:
     """Check evidence against a policy, in the order of the table above.
@@ -275,6 +300,7 @@ def verify(
         nonce: What was asked for, 16 to 64 bytes; None for stored evidence.
         now: The time to judge freshness by; aware.
         trust_root: DER of a root that the caller trusts instead of AWS's: a simulated enclave's.
+        cache: For bulk work: issuing chains that were proven before; None proves each anew.
         progress: Called with one line after each group of checks that passed.
 
     Returns:
@@ -285,24 +311,38 @@ def verify(
         VerificationError: One of the other checks failed; its ``code`` says which.
         ValueError: The policy was not made by `policy.parse`, and a set of it lacks PCR0, 1 or 2.
     """
-    if not policy.sets or not all({0, 1, 2} <= pcrs.keys() for pcrs in policy.sets.values()):
+    complete = all({0, 1, 2} <= pcrs.keys() for pcrs in policy.sets.values())
+    if not (policy.sets or policy.images) or not complete:
         raise ValueError("a policy needs measurement sets, each with PCR0, PCR1 and PCR2")
     report = progress or (lambda _line: None)
     taken = statement_module.parse_evidence(evidence)  # 1
     said = statement_module.parse(taken.text)
-    found = document_module.authenticate(taken.document, trust_root=trust_root)  # 2, 3, 4
+    found = document_module.authenticate(  # 2, 3, 4
+        taken.document, trust_root=trust_root, cache=cache
+    )
     simulated = trust_root is not None and not chain.is_aws_root(trust_root)
     root = "the named root" if simulated else "the AWS Nitro root"
     report(f"document of {found.time:%Y-%m-%dT%H:%M:%SZ} is signed under {root}")
-    _check_time(found, policy, nonce, now)
-    report("document is fresh" + (" and answers the nonce" if nonce else ""))
-    matched = _check_measurements(found, policy)
+    _check_time(found, policy, live=nonce is not None, now=now)
+    if taken.signature is None:
+        _check_nonce(found, nonce)
+    report("document is fresh")
+    if found.debug:  # 8
+        raise errors.MeasurementError(
+            "this enclave runs in debug mode: its host reads its memory", code="debug"
+        )
+    oyster = taken.format == proof.OYSTER
+    matched = matching.match(  # 9
+        found, {} if oyster else policy.sets, policy.images, bound=_bound_pcr(said)
+    )
     report(f"measurements match {matched}")
-    _check_binding(found, taken.text, said)
-    report(f"statement and account key {said.thumbprint} are bound to it")
+    check_binding(found, taken, said, nonce)
+    answers = " and answer the nonce" if nonce else ""
+    report(f"statement and account key {said.thumbprint} are bound to it{answers}")
     _check_authority(said, policy)
     _check_conditions(said, policy, simulated=simulated)
     report(f"account {said.account_uri}, its sealing and settings are accepted")
     about = _domain(said, domain)
     report(f"statement is about {domain}: {about.verdict} at {about.checked_at:%Y-%m-%dT%H:%M:%SZ}")
-    return Verified(said, found, about, matched, simulated, NOT_CHECKED)
+    unknown = NOT_CHECKED + (WEAKER if taken.signature is not None else ())
+    return Verified(said, found, about, taken.format, matched, simulated, unknown)

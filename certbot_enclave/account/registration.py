@@ -125,7 +125,7 @@ class Registration:
         runtime = self._runtime
         expected = runtime.settings.text("account")
         seen = runtime.look()
-        runtime.state.restore(seen.pcrs, expected_account=expected)
+        runtime.state.restore(seen.pcrs, expected_account=expected, bound=runtime.bound_pcr)
         pending = self._pending()
         account = self._account(pending)
         if account is None and pending is None:

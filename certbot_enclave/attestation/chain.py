@@ -99,7 +99,7 @@ def _load(der: bytes) -> x509.Certificate:
 
 
 def _wrong(role: str, reason: str, code: str) -> errors.ChainError:
-    return errors.ChainError(f"certificate chain: {role} {reason}", code=f"chain-{code}")
+    return errors.ChainError(f"certificate chain: {role} {reason}", code=code)
 
 
 class Leaf(NamedTuple):
@@ -125,13 +125,13 @@ class _Link:
         self.signed = der[start : at + size]
         # RFC 5280 §4.1: version, serialNumber, signature, issuer, validity, subject, …
         if der[at : at + 5] != _VERSION_3:
-            raise _wrong(role, "is not of version 3", "version")
+            raise _wrong(role, "is not of version 3", "chain-version")
         at += 5
         at += 2 + der[at + 1]
         # Inside of what is signed the same must stand as outside: RFC 5280 §4.1.2.3.
         inside = der[at : at + len(_ECDSA_WITH_SHA384)] == _ECDSA_WITH_SHA384
         if not inside or certificate.signature_algorithm_oid != _OID_ECDSA_WITH_SHA384:
-            raise _wrong(role, "is not signed with ecdsa-with-SHA384", "algorithm")
+            raise _wrong(role, "is not signed with ecdsa-with-SHA384", "chain-algorithm")
         at += len(_ECDSA_WITH_SHA384)
         size, begin = _header(der, at)
         self.issuer = der[at : begin + size]
@@ -154,9 +154,9 @@ def _check_key(link: _Link) -> None:
     try:
         key = link.certificate.public_key()
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise _wrong(link.role, "has a key that cannot be read", "key") from error
+        raise _wrong(link.role, "has a key that cannot be read", "chain-key") from error
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP384R1):
-        raise _wrong(link.role, "has a key that is not on P-384", "key")
+        raise _wrong(link.role, "has a key that is not on P-384", "chain-key")
 
 
 class ChainCache:
@@ -201,52 +201,56 @@ def _check_purpose(link: _Link, below: int | None) -> None:
     basic = usage = None
     for extension in link.certificate.extensions:
         if extension.critical and extension.oid not in _UNDERSTOOD:
-            raise _wrong(role, "has a critical extension that is not understood", "extension")
+            raise _wrong(role, "has a critical extension that is not understood", "chain-extension")
         if isinstance(extension.value, x509.BasicConstraints) and extension.critical:
             basic = extension.value
         elif isinstance(extension.value, x509.KeyUsage):
             # Genuine leaves carry keyUsage, but not as critical.
             usage = extension.value if extension.critical or below is None else None
         elif below is None and extension.oid in _OF_OTHER_PURPOSES:
-            raise _wrong(role, "has a subjectAltName or extendedKeyUsage", "leaf")
+            raise _wrong(role, "has a subjectAltName or extendedKeyUsage", "chain-leaf")
     if below is None:
         if basic is None or basic.ca:
-            raise _wrong(role, "has no critical basicConstraints, or is a CA", "leaf")
+            raise _wrong(role, "has no critical basicConstraints, or is a CA", "chain-leaf")
         if usage is None or not usage.digital_signature or usage.key_cert_sign:
-            raise _wrong(role, "may not sign documents by its keyUsage", "usage")
+            raise _wrong(role, "may not sign documents by its keyUsage", "chain-usage")
         return
     if basic is None or not basic.ca:
-        raise _wrong(role, "has no critical basicConstraints, or is no CA", "ca")
+        raise _wrong(role, "has no critical basicConstraints, or is no CA", "chain-ca")
     if usage is None or not usage.key_cert_sign:
-        raise _wrong(role, "may not sign certificates by its keyUsage", "usage")
+        raise _wrong(role, "may not sign certificates by its keyUsage", "chain-usage")
     if basic.path_length is not None and below > basic.path_length:
-        raise _wrong(role, f"allows {basic.path_length} issuers below it, has {below}", "path")
+        raise _wrong(
+            role, f"allows {basic.path_length} issuers below it, has {below}", "chain-path"
+        )
 
 
 def _check_issued(link: _Link, issuer: _Link) -> None:
     if link.issuer != issuer.subject:
-        raise _wrong(link.role, "is not issued by the one before it", "order")
+        raise _wrong(link.role, "is not issued by the one before it", "chain-order")
     # Not verify_directly_issued_by: it would read every key once more.
     key = cast(ec.EllipticCurvePublicKey, issuer.certificate.public_key())
     try:
         key.verify(link.certificate.signature, link.signed, _ECDSA)
     except InvalidSignature as error:
-        raise _wrong(link.role, "is not signed by the one before it", "signature") from error
+        raise _wrong(link.role, "is not signed by the one before it", "chain-signature") from error
 
 
 def _check_validity(link: _Link, at: datetime) -> None:
     begin, end = link.certificate.not_valid_before_utc, link.certificate.not_valid_after_utc
     if at < begin:
         reason = f"is valid from {begin:{_TIME}} on, not at {at:{_TIME}}"
-        raise _wrong(link.role, reason, "not-yet-valid")
+        raise _wrong(link.role, reason, "chain-not-yet-valid")
     if at > end:
-        raise _wrong(link.role, f"is valid until {end:{_TIME}}, not at {at:{_TIME}}", "expired")
+        raise _wrong(
+            link.role, f"is valid until {end:{_TIME}}, not at {at:{_TIME}}", "chain-expired"
+        )
 
 
 def _prove(bundle: Sequence[bytes]) -> list[_Link]:
     """Follow the issuers; their validity is checked for each document."""
     if len(set(bundle)) != len(bundle):
-        raise _wrong("a certificate", "occurs twice", "order")
+        raise _wrong("a certificate", "occurs twice", "chain-order")
     issuers = [
         _Link(der, f"certificate {index} of the bundle" if index else "the root")
         for index, der in enumerate(bundle)

@@ -3,7 +3,8 @@
 
 ``DIR`` holds ``root.pem`` (for verifiers), ``measurements.json`` (as nitro-cli prints it),
 ``enclave.json`` (which files are measured), ``root.key`` and ``sealing.key`` (secrets that protect
-nothing: for demonstrations and tests only).
+nothing: for demonstrations and tests only), and once it is needed ``pcrs.json`` (PCRs that were
+extended since the last boot; delete it for another boot).
 
 Files are measured as an EIF with these sections: the first is the kernel, the command line is
 empty, the others are the ramdisks. So one changed byte anywhere changes PCR0.
@@ -35,7 +36,7 @@ from zope.interface import implementer
 
 from certbot_enclave import errors
 from certbot_enclave.attestation import cbor, cose, measurements
-from certbot_enclave.interfaces import IAttester
+from certbot_enclave.interfaces import IAttester, ISecurityModule
 
 REGION = "simulated-1"
 # Lifetime and pathLen of each issuer below the root, as AWS has them; the leaf lives 3 h and 3 s.
@@ -190,7 +191,7 @@ def create(directory: Path, images: Sequence[Path], *, now: datetime | None = No
         ) from error
 
 
-@implementer(IAttester)
+@implementer(IAttester, ISecurityModule)
 class SimulatedAttester:
     """Makes documents of a simulated enclave.
 
@@ -203,11 +204,13 @@ class SimulatedAttester:
     """
 
     simulated = True
+    format = "aws-nitro"
 
     def __init__(self, argument: str, clock: Callable[[], float] = time.time) -> None:
         directory = Path(argument)
         self._clock = clock
         self._pcrs = measure(directory)
+        self._bank_path = directory / "pcrs.json"
         try:
             enclave = json.loads((directory / "enclave.json").read_text(encoding="utf-8"))
             self._module_id: str = enclave["module_id"]
@@ -264,6 +267,7 @@ class SimulatedAttester:
         zero = bytes(measurements.SIZE)
         pcrs = {index: self._pcrs.get(index, zero) for index in range(16)}
         pcrs[4] = hashlib.sha384(zero + instance).digest()
+        pcrs |= {index: value for index, (locked, value) in self._bank().items() if locked}
         payload = cbor.dumps(
             {
                 "module_id": self._module_id,
@@ -279,6 +283,54 @@ class SimulatedAttester:
             indefinite_map=True,
         )
         return sign(payload, self._key)
+
+    def random(self) -> bytes:
+        """See `ISecurityModule.random`."""
+        return secrets.token_bytes(256)
+
+    def pcr(self, index: int) -> tuple[bool, bytes]:
+        """See `ISecurityModule.pcr`."""
+        if index < 16:
+            return True, self._pcrs.get(index, bytes(measurements.SIZE))
+        return self._bank().get(index, (False, bytes(measurements.SIZE)))
+
+    def extend(self, index: int, data: bytes) -> bytes:
+        """See `ISecurityModule.extend`."""
+        value = hashlib.sha384(self._unlocked(index) + data).digest()
+        self._keep(index, False, value)
+        return value
+
+    def lock(self, index: int) -> None:
+        """See `ISecurityModule.lock`."""
+        self._keep(index, True, self._unlocked(index))
+
+    def _unlocked(self, index: int) -> bytes:
+        locked, value = self.pcr(index)
+        if locked:
+            raise errors.EnclaveError(f"PCR{index} is locked", code="simulated-locked")
+        return value
+
+    def _bank(self) -> dict[int, tuple[bool, bytes]]:
+        try:
+            table = json.loads(self._bank_path.read_bytes())
+            return {
+                int(index): (bool(locked), bytes.fromhex(value))
+                for index, (locked, value) in table.items()
+            }
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            raise _missing(self._bank_path.parent, error) from error
+
+    def _keep(self, index: int, locked: bool, value: bytes) -> None:
+        table = {str(key): [lock, kept.hex()] for key, (lock, kept) in self._bank().items()}
+        table[str(index)] = [locked, value.hex()]
+        scratch = self._bank_path.with_suffix(".new")
+        try:
+            scratch.write_text(json.dumps(table), encoding="utf-8")
+            scratch.replace(self._bank_path)
+        except OSError as error:
+            raise _missing(self._bank_path.parent, error) from error
 
 
 def sign(payload: bytes, key: ec.EllipticCurvePrivateKey) -> bytes:

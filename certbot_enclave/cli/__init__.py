@@ -23,6 +23,8 @@ COMMANDS = {
     "register": "make and register the account key; print what the domain owner needs",
     "attest": "make fresh evidence",
     "verify": "check evidence against the measurements of the code",
+    "inspect": "show an attestation document or evidence, if it is authentic",
+    "pcrs": "compute the measurements of an enclave image file",
     "simulate": "make a simulated enclave, for tests and demonstrations",
 }
 

@@ -4,17 +4,16 @@
 from __future__ import annotations
 
 import argparse
-import binascii
 import json
-import sys
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from certbot_enclave import errors, fields, policy, statement, verification
 from certbot_enclave.cli import nonce as nonce_option
+from certbot_enclave.cli import outside
 
 if TYPE_CHECKING:
+    from certbot_enclave.policy import Policy
     from certbot_enclave.verification import Verified
 
 
@@ -22,46 +21,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
     parser.add_argument("evidence", metavar="EVIDENCE", help="file with the evidence, - for stdin")
     parser.add_argument("--domain", metavar="NAME", required=True, help="what it must be about")
-    parser.add_argument(
+    demanded = parser.add_mutually_exclusive_group(required=True)
+    demanded.add_argument(
         "--policy",
         metavar="FILE",
-        required=True,
-        help="measurements as nitro-cli prints them, or a TOML policy",
+        help="the image (.eif), its measurements as nitro-cli prints them, or a TOML policy",
     )
-    parser.add_argument(
-        "--trust-root",
-        metavar="FILE",
-        help="root certificate (PEM) of a simulated enclave, in place of the AWS Nitro root",
-    )
+    demanded.add_argument("--image-id", metavar="HEX", help="Oyster image id, in place of a policy")
+    outside.add_root(parser)
     parser.add_argument("--nonce", metavar="HEX", help="nonce that was asked for, 16 to 64 bytes")
     parser.add_argument("--caa", action="store_true", help="print the CAA records to publish")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
-def _read(path: str, limit: int) -> bytes:
-    try:
-        if path == "-":
-            return sys.stdin.buffer.read(limit + 1)
-        with Path(path).open("rb") as file:
-            return file.read(limit + 1)
-    except OSError as error:
-        raise errors.TransportError(
-            f"cannot read {path}: {error.strerror}", code="file-unreadable"
-        ) from error
-
-
-def _root(path: str | None) -> bytes | None:
-    if path is None:
-        return None
-    from cryptography import x509
-
-    pem = _read(path, 64 * 1024)
-    try:
-        x509.load_pem_x509_certificate(pem)
-        body = pem.split(b"-----BEGIN CERTIFICATE-----")[1].split(b"-----END CERTIFICATE-----")[0]
-        return binascii.a2b_base64(body)
-    except (ValueError, IndexError, x509.InvalidVersion, Warning) as error:
-        raise errors.PolicyError(f"{path} is no PEM certificate", code="trust-root") from error
+def _policy(args: argparse.Namespace) -> Policy:
+    if args.image_id is not None:
+        return policy.of_image_id(args.image_id, "--image-id")
+    with outside.opened(args.policy) as file:
+        return policy.load(file, args.policy)
 
 
 def _domain(text: str) -> str:
@@ -92,6 +69,7 @@ def _table(verified: Verified, proved: list[str], records: list[str]) -> dict[st
     return {
         "verified": True,
         "simulated": verified.simulated,
+        "format": verified.format,
         "domain": verified.domain.name,
         "verdict": verified.domain.verdict,
         "account": said.account_uri,
@@ -136,10 +114,10 @@ def _print(table: dict[str, Any]) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Verify, and print what was proved and what was not checked."""
-    demanded = policy.parse(_read(args.policy, policy.MAX_POLICY), args.policy)
-    root, nonce = _root(args.trust_root), nonce_option.parse(args.nonce)
+    demanded = _policy(args)
+    root, nonce = outside.root(args.trust_root), nonce_option.parse(args.nonce)
     name = _domain(args.domain)
-    evidence = _read(args.evidence, statement.MAX_EVIDENCE)
+    evidence = outside.read(args.evidence, statement.MAX_EVIDENCE)
     proved: list[str] = []
     verified = verification.verify(
         evidence,

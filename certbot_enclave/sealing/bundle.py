@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from certbot_enclave import errors
-from certbot_enclave.attestation import document
+from certbot_enclave.attestation import document, proof
 from certbot_enclave.interfaces import IAttester, ISealer
 from certbot_enclave.sealing import envelope, tree
 
@@ -74,8 +74,8 @@ def make(contents: Contents, *, sealer: ISealer, attester: IAttester, public_key
         fields={"bundle_id": contents.bundle_id, "generation": contents.generation},
         sealer=sealer,
     )
-    proof = attester.attest(user_data=_binding(sealed), public_key=public_key, nonce=None)
-    return len(sealed).to_bytes(4, "big") + sealed + proof
+    attested = attester.attest(user_data=_binding(sealed), public_key=public_key, nonce=None)
+    return len(sealed).to_bytes(4, "big") + sealed + attested
 
 
 def _contents(fields: Mapping[str, str | int], plain: bytes) -> Contents:
@@ -107,7 +107,13 @@ def _contents(fields: Mapping[str, str | int], plain: bytes) -> Contents:
 
 
 def open_(
-    data: bytes, *, sealer: ISealer, trust_root: bytes | None, own: Mapping[int, bytes]
+    data: bytes,
+    *,
+    sealer: ISealer,
+    trust_root: bytes | None,
+    own: Mapping[int, bytes],
+    format: str = proof.NITRO,
+    bound: int | None = None,
 ) -> Contents:
     """Authenticate a bundle, then unseal and read it.
 
@@ -116,6 +122,8 @@ def open_(
         sealer: This enclave's sealer.
         trust_root: Root of this enclave's attestation documents, as in `IAttester.trust_root`.
         own: This enclave's measurements, PCR index to digest.
+        format: Of this enclave's attestation, as in `IAttester.format`.
+        bound: The PCR that is bound to the account once the bundle is open, and so is not yet.
 
     Raises:
         FormatError: Damaged.
@@ -128,19 +136,22 @@ def open_(
     if len(data) <= end:
         raise errors.FormatError("bundle is cut short", code="bundle-truncated")
     sealed = data[4:end]
-    proof = document.authenticate(data[end:], trust_root=trust_root)
-    if proof.user_data != _binding(sealed):
+    raw, signature = proof.split(data[end:], format)
+    found = document.authenticate(raw, trust_root=trust_root)
+    try:
+        proof.check_bound(found, signature, user_data=_binding(sealed), nonce=None)
+    except (errors.VerificationError, errors.FormatError) as error:
         raise errors.SealError(
-            "the attestation document of the bundle was made for other bytes",
+            "the attestation of the bundle was made for other bytes",
             code="bundle-unattested",
             hint="the host changed or mixed stored bundles; restore the newest one it kept",
-        )
-    locked = {index for index in (*own, *proof.pcrs) if index >= 16}
+        ) from error
+    locked = {index for index in (*own, *found.pcrs) if index >= 16 and index != bound}
     for index in (*_CODE_PCRS, *sorted(locked)):
-        if proof.pcrs.get(index) != own.get(index):
+        if found.pcrs.get(index) != own.get(index):
             raise errors.SealError(
                 f"the bundle was sealed by other code: its PCR{index} is "
-                f"{_hex(proof.pcrs.get(index))}, ours is {_hex(own.get(index))}",
+                f"{_hex(found.pcrs.get(index))}, ours is {_hex(own.get(index))}",
                 code="bundle-foreign",
                 hint="run the image that sealed it; a new image takes over by a handover",
             )

@@ -74,12 +74,15 @@ class State:
         data = json.dumps(vars(mark), sort_keys=True).encode()
         tree.restore(self.config_dir, [tree.File(_MARK, 0o600, data)])
 
-    def restore(self, own: Mapping[int, bytes], *, expected_account: str = "") -> Mark:
+    def restore(
+        self, own: Mapping[int, bytes], *, expected_account: str = "", bound: int | None = None
+    ) -> Mark:
         """Bring back what an earlier boot sealed, unless this boot has done so.
 
         Args:
             own: This enclave's measurements.
             expected_account: If not empty, the only account URI that a bundle may hold.
+            bound: As in `bundle.open_`.
 
         Raises:
             FormatError, VerificationError, SealError: There is a bundle, and it is damaged, forged,
@@ -94,7 +97,12 @@ class State:
             mark = Mark(os.urandom(16).hex(), 0, 0)
         else:
             contents = bundle.open_(
-                data, sealer=self._sealer, trust_root=self._attester.trust_root, own=own
+                data,
+                sealer=self._sealer,
+                trust_root=self._attester.trust_root,
+                format=self._attester.format,
+                own=own,
+                bound=bound,
             )
             if contents.config_dir != os.fspath(self.config_dir):
                 raise errors.SealError(

@@ -20,16 +20,16 @@ LAYERS = (
     ("attestation", "caa"),
     ("fields",),
     ("statement",),
-    ("policy",),
+    ("policy", "matching"),
     ("verification",),
     ("sealing", "challenges", "deploy", "lineages"),
     ("runtime",),
     ("account",),
-    ("doors", "evidence", "issuance"),
+    ("doors", "evidence", "issuance", "watch"),
     ("plugin", "cli", "__main__"),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
-LIGHT = ("attestation", "caa", "fields", "statement", "policy", "verification")
+LIGHT = ("attestation", "caa", "fields", "statement", "policy", "matching", "verification")
 HEAVY = {"certbot", "acme", "josepy", "requests", "asyncio"}
 
 

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the commands of owners and auditors share: files, and the root to trust."""
+
+from __future__ import annotations
+
+import argparse
+import binascii
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BufferedReader
+from pathlib import Path
+from typing import cast
+
+from certbot_enclave import errors
+
+
+@contextmanager
+def opened(path: str) -> Iterator[BufferedReader]:
+    """Open a file, or stdin as ``-``.
+
+    Raises:
+        TransportError: It cannot be opened, or not be read while it is open (``file-unreadable``).
+    """
+    try:
+        if path == "-":
+            yield cast(BufferedReader, sys.stdin.buffer)
+            return
+        with Path(path).open("rb") as file:
+            yield file
+    except OSError as error:
+        raise errors.TransportError(
+            f"cannot read {path}: {error.strerror}", code="file-unreadable"
+        ) from error
+
+
+def read(path: str, limit: int) -> bytes:
+    """Read a file, or stdin as ``-``; of one that is too long, a byte more than `limit`.
+
+    Raises:
+        TransportError: As `opened`.
+    """
+    with opened(path) as file:
+        return file.read(limit + 1)
+
+
+def add_root(parser: argparse.ArgumentParser) -> None:
+    """Add the option that names another root than AWS's."""
+    parser.add_argument(
+        "--trust-root",
+        metavar="FILE",
+        help="root certificate (PEM) of a simulated enclave, in place of the AWS Nitro root",
+    )
+
+
+def root(path: str | None) -> bytes | None:
+    """Read the root that was named.
+
+    Returns:
+        DER, or None if none was named.
+
+    Raises:
+        PolicyError: It is no certificate (``trust-root``).
+        TransportError: As `opened`.
+    """
+    if path is None:
+        return None
+    from cryptography import x509
+
+    pem = read(path, 64 * 1024)
+    try:
+        x509.load_pem_x509_certificate(pem)
+        body = pem.split(b"-----BEGIN CERTIFICATE-----")[1].split(b"-----END CERTIFICATE-----")[0]
+        return binascii.a2b_base64(body)
+    except (ValueError, IndexError, x509.InvalidVersion, Warning) as error:
+        raise errors.PolicyError(f"{path} is no PEM certificate", code="trust-root") from error
