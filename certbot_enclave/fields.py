@@ -31,8 +31,8 @@ _BASE64URL_32 = re.compile(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")
 _HEX = re.compile(r"[0-9a-f]{1,64}")
 _HEX_32 = re.compile(r"[0-9a-f]{64}")
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/*@+-]{0,254}")
-# From 24 on, versions of Python differ about what an hour is.
-_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}Z")
+# From hour 24 on, versions of Python differ; years before 1000 they write with fewer digits.
+_TIME = re.compile(r"[1-9][0-9]{3}-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}Z")
 
 
 def refuse(what: str, expected: str) -> NoReturn:

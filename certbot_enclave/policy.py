@@ -16,10 +16,11 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from certbot_enclave import errors, fields
-from certbot_enclave.attestation import eif, measurements
+from certbot_enclave.attestation import measurements
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
 MAX_POLICY = 256 * 1024  # bytes
+_EIF_MAGIC = b".eif"  # that of `eif`, which is imported only where there is one
 _FORMS = "give an .eif file, the JSON of `nitro-cli build-enclave`, or TOML as in docs/policy.md"
 DAY = 24 * 3600
 
@@ -225,7 +226,9 @@ def load(file: BufferedReader, source: str) -> Policy:
         FormatError, SignatureError: It is an image file, and not a right one (``eif-…``).
         OSError: It cannot be read.
     """
-    if not file.peek(len(eif.MAGIC)).startswith(eif.MAGIC):
+    if not file.peek(len(_EIF_MAGIC)).startswith(_EIF_MAGIC):
         return parse(file.read(MAX_POLICY + 1), source)
+    from certbot_enclave.attestation import eif
+
     found = eif.measure(file)
     return Policy(sets=MappingProxyType({source: MappingProxyType(found)}))

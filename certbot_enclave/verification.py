@@ -344,5 +344,5 @@ def verify(
     report(f"account {said.account_uri}, its sealing and settings are accepted")
     about = _domain(said, domain)
     report(f"statement is about {domain}: {about.verdict} at {about.checked_at:%Y-%m-%dT%H:%M:%SZ}")
-    unknown = NOT_CHECKED + (WEAKER if taken.signature is not None else ())
+    unknown = NOT_CHECKED if taken.signature is None else (*NOT_CHECKED, WEAKER)
     return Verified(said, found, about, taken.format, matched, simulated, unknown)

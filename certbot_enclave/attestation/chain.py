@@ -12,6 +12,7 @@ certificate-format     DER of an X.509 certificate, no extension      RFC 5280 �
                        twice
 chain-version          X.509 version 3                                RFC 5280 §4.1.2.1
 chain-root             the first is the pinned root, byte for byte    AWS, "Root of trust"
+chain-serial           serial number of at most 20 bytes              RFC 5280 §4.1.2.2
 chain-key              every key is on P-384                          AWS; seen
 chain-algorithm        every signature is ecdsa-with-SHA384           AWS; seen
 chain-order            each is issued by the one before it; none      AWS; RFC 5280 §6.1
@@ -60,6 +61,7 @@ _UNDERSTOOD = frozenset({ExtensionOID.BASIC_CONSTRAINTS, ExtensionOID.KEY_USAGE}
 _ECDSA = ec.ECDSA(SHA384())
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 _OID_ECDSA_WITH_SHA384 = SignatureAlgorithmOID.ECDSA_WITH_SHA384
+_MAX_SERIAL = 21  # bytes: 20, and a zero before them if the first has its high bit set
 _VERSION_3 = bytes.fromhex("a003020102")
 _ECDSA_WITH_SHA384 = bytes.fromhex("300a06082a8648ce3d040303")  # AlgorithmIdentifier, RFC 5758
 _OF_OTHER_PURPOSES = frozenset(
@@ -120,34 +122,34 @@ class _Link:
     def __init__(self, der: bytes, role: str) -> None:
         self.certificate = certificate = _load(der)
         self.role = role
-        _, start = _header(der, 0)
-        size, at = _header(der, start)
-        self.signed = der[start : at + size]
         # RFC 5280 §4.1: version, serialNumber, signature, issuer, validity, subject, …
-        if der[at : at + 5] != _VERSION_3:
+        start, _ = _content(der, 0)
+        at, end = _content(der, start)
+        self.signed = der[start:end]
+        if der[at : at + len(_VERSION_3)] != _VERSION_3:
             raise _wrong(role, "is not of version 3", "chain-version")
-        at += 5
-        at += 2 + der[at + 1]
+        begin, at = _content(der, at + len(_VERSION_3))
+        if at - begin > _MAX_SERIAL:
+            raise _wrong(role, "has a serial number of more than 20 bytes", "chain-serial")
         # Inside of what is signed the same must stand as outside: RFC 5280 §4.1.2.3.
         inside = der[at : at + len(_ECDSA_WITH_SHA384)] == _ECDSA_WITH_SHA384
         if not inside or certificate.signature_algorithm_oid != _OID_ECDSA_WITH_SHA384:
             raise _wrong(role, "is not signed with ecdsa-with-SHA384", "chain-algorithm")
         at += len(_ECDSA_WITH_SHA384)
-        size, begin = _header(der, at)
-        self.issuer = der[at : begin + size]
-        at = begin + size
-        at += 2 + der[at + 1]  # validity
-        size, begin = _header(der, at)
-        self.subject = der[at : begin + size]
+        _, end = _content(der, at)
+        self.issuer = der[at:end]
+        _, at = _content(der, end)
+        _, end = _content(der, at)
+        self.subject = der[at:end]
 
 
-def _header(der: bytes, at: int) -> tuple[int, int]:
-    """Return the length of a DER element's content, and where it begins."""
-    size = der[at + 1]
-    if size < 128:
-        return size, at + 2
-    begin = at + 2 + size - 128
-    return int.from_bytes(der[at + 2 : begin], "big"), begin
+def _content(der: bytes, at: int) -> tuple[int, int]:
+    """Return where the content of the DER element at `at` begins and ends."""
+    size, begin = der[at + 1], at + 2
+    if size >= 128:
+        begin += size - 128
+        size = int.from_bytes(der[at + 2 : begin], "big")
+    return begin, begin + size
 
 
 def _check_key(link: _Link) -> None:

@@ -7,7 +7,7 @@ import argparse
 import os
 import sys
 
-from certbot_enclave import errors
+from certbot_enclave.cli import outside
 
 LARGE = 64 << 20  # bytes; measuring more takes long enough to say so on a terminal
 
@@ -27,16 +27,10 @@ def run(args: argparse.Namespace) -> int:
     """Measure the image, and print its PCRs."""
     from certbot_enclave.attestation import eif, measurements
 
-    piped = args.file == "-"
-    try:
-        with open(0 if piped else args.file, "rb", closefd=not piped) as file:
-            size = os.fstat(file.fileno()).st_size
-            if size > LARGE and os.isatty(2):
-                print(f"measuring {size >> 20} MiB", file=sys.stderr)
-            pcrs = eif.measure(file)
-    except OSError as error:
-        raise errors.TransportError(
-            f"cannot read {args.file}: {error.strerror}", code="file-unreadable"
-        ) from error
+    with outside.opened(args.file) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > LARGE and os.isatty(2):
+            print(f"measuring {size >> 20} MiB", file=sys.stderr)
+        pcrs = eif.measure(file)
     sys.stdout.write(measurements.to_json(pcrs))
     return 0

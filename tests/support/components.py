@@ -23,6 +23,7 @@ class BrokenAttester:
     """Returns what it was given instead of documents."""
 
     simulated = True
+    format = "aws-nitro"
 
     def __init__(self, document: bytes = b"", trust_root: bytes | None = None) -> None:
         self.trust_root = trust_root

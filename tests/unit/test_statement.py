@@ -253,10 +253,10 @@ def _evidence(**changes):
 
 def test_evidence_round_trip_keeps_every_byte_of_the_statement():
     for text in (TEXT, TEXT + "  ", "ü", ""):
-        assert statement.parse_evidence(statement.build_evidence(text, b"\0\xff")) == (
-            text,
-            b"\0\xff",
-        )
+        for signature in (None, b"", b"\1\2"):
+            found = statement.parse_evidence(statement.build_evidence(text, b"\0\xff", signature))
+            assert found == (text, b"\0\xff", signature)
+            assert found.format == ("aws-nitro" if signature is None else "oyster-signed")
 
 
 def _attestation(**changes):
@@ -379,5 +379,5 @@ def test_any_bytes_are_evidence_or_a_format_error(data):
 
 
 def test_forged_evidence_for_other_tests_is_evidence():
-    text, document = statement.parse_evidence(forge.evidence())
+    text, document, _signature = statement.parse_evidence(forge.evidence())
     assert (statement.parse(text), document[:1]) == (STATEMENT, b"\x84")

@@ -196,7 +196,28 @@ def test_chain_that_does_not_hold(changes, code):
     assert caught.value.code == code
 
 
+def _serial(data):
+    """Give a certificate another serial number."""
+
+    def mangle(tbs):
+        assert tbs[4:10] == bytes.fromhex("a00302010202")
+        size = b"\x81" * (len(data) > 127) + bytes([len(data)])
+        body = tbs[4:9] + b"\x02" + size + data + tbs[11 + tbs[10] :]
+        return b"\x30\x82" + len(body).to_bytes(2, "big") + body
+
+    return mangle
+
+
+@pytest.mark.parametrize("data", [b"\1" * 22, b"\1" * 130], ids=["22 bytes", "130 bytes"])
+@pytest.mark.parametrize("role", [*CA_ROLES, "leaf"])
+def test_serial_number_that_is_too_long(role, data):
+    with pytest.raises(errors.ChainError) as caught:
+        _verify(forge.chain(**{role: {"mangle": _serial(data)}}))
+    assert caught.value.code == "chain-serial"
+
+
 HARMLESS = {
+    "longest serial number": {"leaf": {"mangle": _serial(b"\0" + b"\xff" * 20)}},
     "leaf's keyUsage critical": {"leaf": {"usage_critical": True}},
     "unknown extension, not critical": {"instance": {"more": ((UNKNOWN, False),)}},
     "subject key identifier, as since 2024-07": {

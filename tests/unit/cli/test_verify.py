@@ -158,7 +158,7 @@ def test_conditions_and_what_is_not_understood_are_shown(world):
 def test_nonce_that_was_asked_for(world):
     code, out, _err = world.verify(world.evidence(nonce=NONCE), "--nonce", NONCE.hex())
     assert code == 0
-    assert "answers the nonce" in out
+    assert "answer the nonce" in out
 
 
 def test_evidence_from_stdin(world, monkeypatch):

@@ -50,7 +50,7 @@ def test_constants_of_the_form():
     for text in (
         f"`{statement.STATEMENT_TYPE}`",
         f"`{statement.EVIDENCE_TYPE}`",
-        f"`{statement.FORMAT}`",
+        f"`{statement.NITRO}`",
         f"at most {statement.MAX_STATEMENT // 1024} KiB",
         f"at most {statement.MAX_EVIDENCE // 1024} KiB",
         f"the {len(tag)} bytes `{tag}`",

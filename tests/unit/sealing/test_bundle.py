@@ -30,6 +30,7 @@ class Forged:
     """Makes documents with any measurements, under a root of its own."""
 
     simulated = True
+    format = "aws-nitro"
     trust_root = forge.CHAIN.root
 
     def __init__(self, pcrs):

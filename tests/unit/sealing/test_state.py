@@ -54,7 +54,7 @@ class World:
 class Broken:
     """An attester whose device is gone."""
 
-    simulated, trust_root = True, None
+    simulated, format, trust_root = True, "aws-nitro", None
 
     def attest(self, *, user_data, public_key, nonce):
         raise errors.EnclaveError("the device is gone", code="attester-gone")

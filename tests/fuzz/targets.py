@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is fuzzed, and how much of it ``make soak`` runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from tests.fuzz import device, differential, documents, evidence, images, policies
+from tests.fuzz.engine import Target
+
+TARGETS: Mapping[str, Target] = MappingProxyType(
+    {
+        "cbor": Target(differential.make, differential.judge),
+        "cose": Target(documents.make_cose, documents.judge_cose),
+        "document": Target(documents.make_document, documents.judge_document),
+        "policy": Target(policies.make, policies.judge),
+        "evidence": Target(evidence.make, evidence.judge),
+        "eif": Target(images.make, images.judge),
+        "nsm": Target(device.make, device.judge),
+    }
+)
+
+# Ten million inputs together: most where an input is small and the format is not our own.
+SOAK: Mapping[str, int] = MappingProxyType(
+    {
+        "cbor": 5_000_000,
+        "cose": 1_000_000,
+        "document": 1_500_000,
+        "policy": 700_000,
+        "evidence": 500_000,
+        "eif": 800_000,
+        "nsm": 500_000,
+    }
+)
+SEED = 20261123  # of the runs that make soak and the sample do

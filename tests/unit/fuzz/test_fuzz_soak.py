@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ten million inputs, none of which crashes, hangs, or is read in two ways."""
+
+import time
+
+import pytest
+
+from tests.fuzz import engine
+from tests.fuzz.__main__ import closing_line
+from tests.fuzz.targets import SEED, SOAK, TARGETS
+
+pytestmark = pytest.mark.soak
+
+
+@pytest.mark.parametrize("name", SOAK)
+def test_nothing_crashes_or_hangs(name, capsys):
+    start = time.monotonic()
+    tally = engine.run(name, TARGETS[name], count=SOAK[name], seed=SEED, jobs=2)
+    with capsys.disabled():
+        seconds = time.monotonic() - start
+        print("\n" + closing_line(name, tally, seed=SEED, seconds=seconds))
+    assert tally.failures == []
+    assert (tally.inputs, tally.crashes, tally.hangs) == (SOAK[name], 0, 0)
