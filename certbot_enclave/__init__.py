@@ -10,7 +10,8 @@ measurements of the code.
 .. note::
    The plugin is an authenticator and an installer, and has to run inside an enclave. A simulated
    one, for tests and demonstrations, is made by ``certbot-enclave simulate`` and used only when it
-   is named. This version has no other: the driver for AWS Nitro Enclaves is not part of it yet.
+   is named. There are attesters for AWS Nitro Enclaves and Marlin Oyster; a sealer for them is not
+   part of this version yet, and without one no real enclave keeps an account.
 
 Named Arguments
 ---------------

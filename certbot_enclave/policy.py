@@ -222,13 +222,15 @@ def load(file: BufferedReader, source: str) -> Policy:
         source: Its name, for errors.
 
     Raises:
-        PolicyError: As `parse` does.
-        FormatError, SignatureError: It is an image file, and not a right one (``eif-…``).
+        PolicyError: As `parse` does; or it is an image file, and not a right one (``eif-…``).
         OSError: It cannot be read.
     """
     if not file.peek(len(_EIF_MAGIC)).startswith(_EIF_MAGIC):
         return parse(file.read(MAX_POLICY + 1), source)
     from certbot_enclave.attestation import eif
 
-    found = eif.measure(file)
+    try:
+        found = eif.measure(file)
+    except (errors.FormatError, errors.VerificationError) as error:
+        raise errors.PolicyError(f"{source}: {error}", code=error.code, hint=error.hint) from error
     return Policy(sets=MappingProxyType({source: MappingProxyType(found)}))

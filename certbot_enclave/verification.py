@@ -35,8 +35,9 @@ signature of the key in that document. There, these checks take the place of the
 7   none: the nonce is part of what check 10 verifies
 9   as above, and the policy's set is an Oyster image id               pcr-…, image-id-missing
 10  the document's key, a point of secp256k1, signed the nonce that    oyster-key,
-    was asked for, or none, and the statement                          oyster-signature
-11  the statement's account key is a point of P-256, and has the       account-key, thumbprint
+    was asked for, or none, and the statement                          oyster-signature,
+                                                                       oyster-signature-size
+11  the statement's account key is a point of P-256, and has the       account-key, thumbprint,
     thumbprint; its PCR as above                                       account-pcr
 ==  =================================================================  =======================
 """
@@ -71,7 +72,7 @@ NOT_CHECKED = (
 )
 WEAKER = (
     "whether all processes of the enclave keep to themselves the key that signed the statement: "
-    "the hardware vouches for that key, not for the statement",
+    "the hardware vouches for that key, not for the statement"
 )
 # These are judged by checks 11, 13 to 15 and 17, not by name.
 _JUDGED_ELSEWHERE = frozenset(
@@ -129,7 +130,12 @@ def _check_time(found: Document, policy: Policy, *, live: bool, now: datetime) -
         )
 
 
-def _check_nonce(found: Document, nonce: bytes | None) -> None:
+def check_nonce(found: Document, nonce: bytes | None) -> None:
+    """Make check 7.
+
+    Raises:
+        FreshnessError: The document carries another nonce, or one that nobody asked for.
+    """
     if (found.nonce or None) != nonce:  # 7
         raise errors.FreshnessError(
             f"nonce is {_hex(found.nonce)}, expected {_hex(nonce)}",
@@ -177,9 +183,10 @@ def check_binding(found: Document, taken: Evidence, said: Statement, nonce: byte
     Raises:
         BindingError, SignatureError, FormatError: They do not, by the codes of the table above.
     """
-    user_data, account_key = statement_module.user_data(taken.text), _spki(said.account_key)
+    user_data = statement_module.user_data(taken.text)
     proof.check_bound(found, taken.signature, user_data=user_data, nonce=nonce)  # 10
-    if taken.signature is None and found.public_key != account_key:  # 11
+    account_key = _spki(said.account_key)  # 11
+    if taken.signature is None and found.public_key != account_key:
         raise errors.BindingError(
             "the document binds another account key", code="account-key-unbound"
         )
@@ -195,7 +202,7 @@ def check_binding(found: Document, taken: Evidence, said: Statement, nonce: byte
         actual = _hex(None if index is None else found.pcrs.get(index))
         if actual != expected:
             raise errors.BindingError(
-                f"PCR{index} is {actual}, bound to the account it is {expected}",
+                f"PCR {said.settings['bind_pcr']} is {actual}, bound to the account {expected}",
                 code="account-pcr",
                 expected=expected,
                 actual=actual,
@@ -325,7 +332,7 @@ def verify(
     report(f"document of {found.time:%Y-%m-%dT%H:%M:%SZ} is signed under {root}")
     _check_time(found, policy, live=nonce is not None, now=now)
     if taken.signature is None:
-        _check_nonce(found, nonce)
+        check_nonce(found, nonce)
     report("document is fresh")
     if found.debug:  # 8
         raise errors.MeasurementError(

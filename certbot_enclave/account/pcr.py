@@ -14,6 +14,36 @@ from certbot_enclave import errors, statement
 from certbot_enclave.interfaces import IAttester, ISecurityModule
 
 
+def _module(attester: IAttester) -> ISecurityModule:
+    if not ISecurityModule.providedBy(attester):
+        raise errors.EnclaveError(
+            "this attester has no PCR that could be bound",
+            code="pcr-unsupported",
+            hint="leave bind_pcr empty here",
+        )
+    return cast(ISecurityModule, attester)
+
+
+def require_free(attester: IAttester, index: int) -> None:
+    """Refuse before there is an account what would make `bind` fail once there is one.
+
+    Args:
+        attester: Provides `ISecurityModule` too.
+        index: 16 to 31.
+
+    Raises:
+        EnclaveError: There are no PCRs to extend (``pcr-unsupported``), this one was extended or
+            locked before (``pcr-taken``), or the device failed.
+    """
+    locked, value = _module(attester).pcr(index)
+    if locked or value != bytes(len(value)):
+        raise errors.EnclaveError(
+            f"PCR{index} was extended or locked before there is an account to bind it to",
+            code="pcr-taken",
+            hint="something else in the image uses it: name another one",
+        )
+
+
 def bind(attester: IAttester, index: int, *, uri: str, public_key: bytes) -> None:
     """Extend and lock a PCR, or find that it was done before in this boot.
 
@@ -28,13 +58,7 @@ def bind(attester: IAttester, index: int, *, uri: str, public_key: bytes) -> Non
             something else (``pcr-taken``), the device did not extend it by the formula
             (``pcr-broken``), or the device failed.
     """
-    if not ISecurityModule.providedBy(attester):
-        raise errors.EnclaveError(
-            "this attester has no PCR that could be bound",
-            code="pcr-unsupported",
-            hint="leave bind_pcr empty here",
-        )
-    module = cast(ISecurityModule, attester)
+    module = _module(attester)
     expected = statement.account_pcr(uri, public_key)
     locked, value = module.pcr(index)
     # Whoever was killed between the two steps finds it extended and not locked.

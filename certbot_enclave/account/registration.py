@@ -24,6 +24,7 @@ from josepy.errors import DeserializationError
 
 from certbot_enclave import errors
 from certbot_enclave.account import key as account_key
+from certbot_enclave.account import pcr
 from certbot_enclave.account.ca import CA, ExternalAccount
 from certbot_enclave.account.guard import Binding
 from certbot_enclave.account.key import Attached, EnclaveJWK
@@ -130,6 +131,8 @@ class Registration:
         account = self._account(pending)
         if account is None and pending is None:
             self._require_consent(request, expected)
+        if account is None and runtime.bound_pcr is not None:
+            pcr.require_free(runtime.attester, runtime.bound_pcr)
         ca = CA(self._server)
         if account is not None:
             return self._confirm(account, ca, pending, expected)

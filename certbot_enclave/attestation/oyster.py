@@ -96,8 +96,8 @@ class OysterAttester:
         connection = http.client.HTTPConnection(self._host, self._port, timeout=TIMEOUT)
         try:
             connection.request("GET", PATH)
-            answer = connection.getresponse()
-            data = answer.read(MAX_DOCUMENT + 1)
+            with connection.getresponse() as answer:
+                data = answer.read(MAX_DOCUMENT + 1)
         except (OSError, http.client.HTTPException) as error:
             raise errors.EnclaveError(
                 f"the attestation server at {self._host} port {self._port} does not answer: "

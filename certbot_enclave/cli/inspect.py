@@ -37,9 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="evidence, or a bare attestation document (raw, base64 or hex); - for stdin",
     )
     outside.add_root(parser)
-    parser.add_argument(
-        "--nonce", metavar="HEX", help="nonce that was asked for; only oyster-signed needs it here"
-    )
+    parser.add_argument("--nonce", metavar="HEX", help="nonce that was asked for, 16 to 64 bytes")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
@@ -153,6 +151,8 @@ def run(args: argparse.Namespace) -> int:
     data, evidence = _taken(outside.read(args.file, statement.MAX_EVIDENCE))
     said = None if evidence is None else statement.parse(evidence.text)
     found = document.authenticate(data, trust_root=root)
+    if nonce is not None and (evidence is None or evidence.signature is None):
+        verification.check_nonce(found, nonce)
     if evidence is not None and said is not None:
         verification.check_binding(found, evidence, said, nonce)
     simulated = root is not None and not chain.is_aws_root(root)

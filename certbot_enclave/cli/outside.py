@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import argparse
 import binascii
+import errno
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +26,8 @@ def opened(path: str) -> Iterator[BufferedReader]:
     """
     try:
         if path == "-":
+            if sys.stdin is None:
+                raise OSError(errno.EBADF, os.strerror(errno.EBADF))
             yield cast(BufferedReader, sys.stdin.buffer)
             return
         with Path(path).open("rb") as file:

@@ -12,7 +12,7 @@ import certbot_enclave
 from tests import docs
 
 TOP = docs.TOP
-PAGES = sorted([*TOP.glob("*.md"), *(TOP / "docs").glob("*.md")])
+PAGES = sorted([*TOP.glob("*.md"), *(TOP / "docs").rglob("*.md")])
 NAMES = [path.relative_to(TOP).as_posix() for path in PAGES]
 MANUAL = certbot_enclave.__doc__
 BIN = Path(sys.executable).parent

@@ -61,7 +61,7 @@ def _whole_commands(program):
         blocks += re.findall(r"code-block:: bash\n.*?\n\n(.*?)(?:\n\n|\n\"\"\")", text, re.DOTALL)
         for line in (line for block in blocks for line in _shell(block)):
             words = shlex.split(line, comments=True)
-            ends = [index for index, word in enumerate(words) if re.match(r"[|<>]", word)]
+            ends = [index for index, word in enumerate(words) if re.match(r"[|<>&]", word)]
             if words and words[0] == program:
                 yield pytest.param(words[1 : min(ends, default=None)], id=f"{name}: {line[:60]}")
 

@@ -12,10 +12,10 @@ import sys
 import pytest
 
 from certbot_enclave import statement, verification
-from certbot_enclave.attestation import chain, simulated
+from certbot_enclave.attestation import cbor, chain, cose, document, oyster_signed, simulated
 from tests import docs
 from tests.support import forge
-from tests.support.forge import STATEMENT
+from tests.support.forge import CHAIN, STATEMENT
 from tests.unit.docs.pages import (
     blocks_of,
     rows_below,
@@ -39,7 +39,7 @@ def test_form_of_statement_and_evidence_is_described_member_by_member():
     text = statement.build(STATEMENT)
     for heading, table in (
         ("## Statement v1", json.loads(text)),
-        ("## Evidence v1", json.loads(statement.build_evidence(text, b"x"))),
+        ("## Evidence v1", json.loads(statement.build_evidence(text, b"x", b"y"))),
     ):
         assert [row[0].strip("`") for row in rows_below(page, heading)] == list(_members(table))
 
@@ -50,7 +50,8 @@ def test_constants_of_the_form():
     for text in (
         f"`{statement.STATEMENT_TYPE}`",
         f"`{statement.EVIDENCE_TYPE}`",
-        f"`{statement.NITRO}`",
+        f"`{statement.NITRO}`, or the weaker [`{statement.OYSTER}`]",
+        f"base64 of {oyster_signed.SIGNATURE_SIZE} bytes",
         f"at most {statement.MAX_STATEMENT // 1024} KiB",
         f"at most {statement.MAX_EVIDENCE // 1024} KiB",
         f"the {len(tag)} bytes `{tag}`",
@@ -61,12 +62,40 @@ def test_constants_of_the_form():
         assert text in page
 
 
-def _checks_of_the_code():
-    """Number -> what stands in the third column of the table in verification's docstring."""
+def test_form_of_the_document():
+    page = text_of("docs/evidence.md")
+    part = page.split("\n## The document\n", 1)[1].split("\n## ", 1)[0]
+    for text in (
+        f"the bytes `{cose.PROTECTED.hex()}`",
+        f"the byte `{cbor.dumps({}).hex()}`",
+        f"1 to {cose.MAX_PAYLOAD} bytes",
+        f"{cose.SIGNATURE_SIZE} bytes, r and s",
+        f"at most {document.MAX_MODULE_ID} characters",
+        f"1 to {chain.MAX_BUNDLE} certificates, DER, 1 to {chain.MAX_CERTIFICATE} bytes each",
+        f"0 to {document.MAX_FIELD} bytes",
+    ):
+        assert text in part
+    rows = re.findall(r"^\| ((?:`[a-z_]+`(?:, )?)+) \|", part, re.MULTILINE)
+    assert re.findall(r"`([a-z_]+)`", " ".join(rows)) == [*document._REQUIRED, *document._OPTIONAL]
+
+
+def test_one_attestation_has_two_byte_strings():
+    assert "(r, n - s)" in text_of("docs/evidence.md")
+    message = cose.parse(forge.document())
+    order = int(f"{'f' * 48}c7634d81f4372ddf581a0db248b0a77aecec196accc52973", 16)
+    r, s = message.signature[:48], int.from_bytes(message.signature[48:], "big")
+    other = message._replace(signature=r + (order - s).to_bytes(48, "big"))
+    for one in (message, other):
+        cose.verify(one, CHAIN.keys[-1].public_key())
+
+
+def _checks_of_the_code(table=0):
+    """Number -> what stands in the third column of a table in verification's docstring."""
     found, number = {}, None
     rules = [line for line in verification.__doc__.splitlines() if line.startswith("==")]
     at = rules[0].rindex(" =") + 1
-    for line in verification.__doc__.split(rules[0])[2].splitlines():
+    body = verification.__doc__.split(rules[0])[4 if table else 2]
+    for line in body.splitlines():
         number = int(line[:2]) if line[:2].strip() else number
         if line.strip():
             found[number] = found.get(number, "") + " " + line[at:]
@@ -96,7 +125,40 @@ def test_code_of_each_check_stands_in_one_row_only():
     assert len(codes) == len(set(codes))
 
 
-THIRTY = blocks_of("docs/evidence.md", "python")
+def test_checks_of_what_oyster_signed_are_those_of_the_code():
+    page = text_of("docs/evidence.md")
+    rows = rows_below(
+        page, "In evidence of the format `oyster-signed` these take the place of the same number:"
+    )
+    in_code = _checks_of_the_code(1)
+    assert [int(row[0]) for row in rows] == list(in_code)
+    for number, _, cell in rows:
+        listed = re.findall(r"`([^`]+)`", cell)
+        for code in in_code[int(number)]:
+            assert any(item.startswith(code.removesuffix("…")) for item in listed), code
+
+
+PCR, *THIRTY = blocks_of("docs/evidence.md", "python")
+
+
+def test_formula_of_the_bound_pcr():
+    page, names = text_of("docs/evidence.md"), {}
+    exec(PCR, names)
+    for uri, key in (("https://ca.example/acct/1", b"key"), ("https://ca.example/acct/2", b"")):
+        assert names["account_pcr"](uri, key) == statement.account_pcr(uri, key)
+    tag = statement.ACCOUNT_TAG
+    assert f"the {len(tag)} bytes `{tag.decode()}`" in page
+
+
+def test_what_oysters_key_signs():
+    rows = rows_below(text_of("docs/evidence.md"), "## Evidence that Oyster signed")
+    tag = oyster_signed.TAG
+    assert rows[0] == [str(len(tag)), f"`{tag.decode()}`"]
+    assert [row[0] for row in rows[1:]] == ["1", "0 to 64", "64"]
+    nonce, user_data = b"n" * 16, statement.user_data("{}")
+    assert oyster_signed.message(user_data, nonce) == tag + b"\x10" + nonce + user_data
+    assert oyster_signed.message(user_data, None) == tag + b"\0" + user_data
+    assert len(user_data) == 64
 
 
 def test_thirty_lines_are_thirty_and_need_cryptography_only():

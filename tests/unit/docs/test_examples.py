@@ -2,10 +2,12 @@
 """Examples of policies, settings and output are what the code takes and prints."""
 
 import re
+from importlib.metadata import entry_points
 
 import pytest
 
-from certbot_enclave import doors, errors, policy, settings, verification
+from certbot_enclave import cli, doors, errors, policy, settings, verification
+from certbot_enclave.attestation import measurements, nsm, oyster
 from certbot_enclave.caa import formats
 from tests import docs
 from tests.support import forge
@@ -37,8 +39,56 @@ def test_toml_policies(name, text):
     if "[measurements." not in text:  # a part of one
         text += f"\n[measurements.release-1]\n{MEASURED}"
     found = policy.parse(text.encode(), name)
-    assert "release-1" in found.sets
+    assert "release-1" in {*found.sets, *found.images}
     assert found != policy.Policy(sets=found.sets)
+
+
+def test_image_ids_are_those_of_the_measurements_shown():
+    page = text_of("docs/policy.md")
+    (text,) = blocks_of("docs/policy.md", "json")
+    pcrs = policy.parse(text.encode(), "shown").sets["shown"]
+    found = re.findall(r"(?:image_id = \"|--image-id )([0-9a-f]+)", page)
+    assert len(found) == 2
+    assert set(found) == {measurements.image_id(pcrs).hex()}
+    flags = f"{measurements._IMAGE_ID_FLAGS:08x}"
+    shown = " ".join(flags[index : index + 2] for index in range(0, 8, 2))
+    assert f"SHA256({shown} ‖ PCR0 ‖ PCR1 ‖ PCR2 ‖ PCR16)" in page
+
+
+def test_forms_of_a_policy_are_options_of_verify():
+    rows = rows_below("\n" + text_of("docs/policy.md"), "# Policies")
+    assert [row[0] for row in rows] == [
+        "the enclave image",
+        "what nitro-cli prints",
+        "an Oyster image id",
+        "TOML",
+    ]
+    for _form, option, _names in rows:
+        words = ["verify", "evidence.json", "--domain", "a.example", *option.strip("`").split()]
+        assert cli._parser("verify").parse_args(words).command == "verify"
+
+
+@pytest.mark.parametrize(("name", "fits"), [("1.2", True), ("a b", False), ("a" * 101, False)])
+def test_names_of_sets(name, fits):
+    assert "letters, digits and `._-`, at most 100" in text_of("docs/policy.md")
+    text = f'[measurements."{name}"]\n{MEASURED}'
+    if fits:
+        assert name in policy.parse(text.encode(), "policy.toml").sets
+    else:
+        with pytest.raises(errors.PolicyError):
+            policy.parse(text.encode(), "policy.toml")
+
+
+def test_attesters_are_those_that_are_installed():
+    rows = rows_below(text_of("docs/operator.md"), "## Attesters")
+    shown = {re.match(r"`([a-z]+)", row[0])[1]: row[2] for row in rows}
+    found = {point.name: point for point in entry_points(group="certbot_enclave.attesters")}
+    assert shown.keys() - {"auto"} == found.keys()
+    for name, point in found.items():
+        assert f"`{point.load().format}`" in shown[name]
+    page = text_of("docs/operator.md")
+    for text in (nsm.PATH, oyster.URL, oyster.KEY_FILE):
+        assert f"`{text}`" in page
 
 
 def test_policy_members_are_all_described():
@@ -55,7 +105,7 @@ def test_policy_members_are_all_described():
 
 def test_settings_that_are_not_judged_by_name():
     part = text_of("docs/policy.md").split("### Settings", 1)[1].split("```", 1)[0]
-    listed = re.search(r"order\.\n(.*?) are not\njudged here", part, re.DOTALL)[1]
+    listed = re.search(r"order\.\n(.*?)\s+are\s+not\s+judged here", part, re.DOTALL)[1]
     assert set(re.findall(r"`([a-z_]+)`", listed)) == verification._JUDGED_ELSEWHERE
     for name in verification._NEUTRAL:
         assert f"`{name}` weakens" in part
