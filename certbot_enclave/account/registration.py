@@ -131,7 +131,9 @@ class Registration:
         account = self._account(pending)
         if account is None and pending is None:
             self._require_consent(request, expected)
-        if account is None and runtime.bound_pcr is not None:
+        # An account at another directory stands beside the enclave's own, and is never bound.
+        own = runtime.own_server in ("", self._server)
+        if account is None and own and runtime.bound_pcr is not None:
             pcr.require_free(runtime.attester, runtime.bound_pcr)
         ca = CA(self._server)
         if account is not None:

@@ -23,19 +23,6 @@ ROOT: bytes = TABLES[0]["cabundle"][0]
 _CERTIFICATES = tuple(
     [der.parse(one)[0] for one in (table["certificate"], *table["cabundle"])] for table in TABLES
 )
-
-
-def _quoting(random: Random, leaf: der.Node) -> bytes:
-    """Return a leaf whose serial number is so long that its length takes two bytes, and says again
-    what comes next, with changes, where a reader that expects one byte would look."""
-    made = leaf.copy()
-    for signed in (made.inside or [])[:1]:
-        fields = signed.inside or []
-        behind = b"".join([node.encoded() for node in fields[2:6]])
-        fields[1].content = b"\1" * (0x81 - 1) + changes.change(random, behind, der.PIECES)
-    return made.encoded()
-
-
 _PROTECTED = cbor.dumps(cose.PROTECTED)
 _SMALL = (b"\x58\x60" + bytes(96), b"\x44\xa1\x01\x38\x22", b"\xa0", b"\x84", b"\xd2\x84")
 
@@ -126,6 +113,20 @@ def _changed_payload(random: Random, at: int) -> bytes:
         if table:
             _change_table(random, table, TABLES[below(random, len(TABLES))])
     return cbor.dumps(table, indefinite_map=random.random() < 0.7)
+
+
+def _quoting(random: Random, leaf: der.Node) -> bytes:
+    """Return a leaf whose serial number says again, with changes, what comes behind it.
+
+    It is so long that its length takes two bytes, and says so where a reader would look next that
+    expects one byte.
+    """
+    made = leaf.copy()
+    for signed in (made.inside or [])[:1]:
+        fields = signed.inside or []
+        behind = b"".join([node.encoded() for node in fields[2:6]])
+        fields[1].content = b"\1" * (0x81 - 1) + changes.change(random, behind, der.PIECES)
+    return made.encoded()
 
 
 def _changed_certificate(random: Random, at: int) -> bytes:

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.types import (
     CertificateIssuerPrivateKeyTypes as SigningKey,
 )
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
@@ -193,6 +194,9 @@ CHAIN = chain()
 ACCOUNT = ec.derive_private_key(0xACC0, ec.SECP256R1())
 PCRS = {index: hashlib.sha384(b"measured %d" % index).digest() for index in (0, 1, 2)}
 POLICY = Policy(sets={"image": PCRS})
+# Oyster's own key of an enclave, and its name for this image: flags, PCR0-2, and no PCR16.
+OYSTER = ec.derive_private_key(0x0E57, ec.SECP256K1())
+IMAGE_ID = hashlib.sha256(b"\x00\x01\x00\x07" + b"".join(PCRS.values()) + bytes(48)).digest()
 # All that a document carries: PCR4 is that of the instance, the others are zero.
 BANK = {
     **dict.fromkeys(range(16), bytes(48)),
@@ -281,3 +285,50 @@ def evidence(
     text = statement_module.build(STATEMENT._replace(**said)) if text is None else text
     bound = {"user_data": hashlib.sha512(statement_module.TAG + text.encode()).digest()}
     return statement_module.build_evidence(text, document(made, **{**bound, **(fields or {})}))
+
+
+def oyster_key(key: ec.EllipticCurvePrivateKey = OYSTER) -> bytes:
+    """The public key as Oyster's documents carry it: x and y, 32 bytes each."""
+    numbers = key.public_key().public_numbers()
+    return numbers.x.to_bytes(32, "big") + numbers.y.to_bytes(32, "big")
+
+
+def oyster_signature(
+    user_data: bytes, nonce: bytes = b"", key: ec.EllipticCurvePrivateKey = OYSTER
+) -> bytes:
+    """What ``oyster-signed`` adds to a document: r and s, 32 bytes each."""
+    message = b"certbot-enclave-oyster-v1:" + bytes([len(nonce)]) + nonce + user_data
+    r, s = decode_dss_signature(key.sign(message, ec.ECDSA(SHA256())))
+    return r.to_bytes(32, "big") + s.to_bytes(32, "big")
+
+
+def oyster_evidence(
+    made: Chain = CHAIN,
+    *,
+    text: str | None = None,
+    fields: Mapping[str, Any] | None = None,
+    key: ec.EllipticCurvePrivateKey = OYSTER,
+    nonce: bytes = b"",
+    signed: str | None = None,
+    signature: bytes | None = None,
+    **said: Any,
+) -> bytes:
+    """Evidence of the format ``oyster-signed``.
+
+    Args:
+        made: The chain that signs the document.
+        text: The statement's text instead of a built one.
+        fields: Changes to the document.
+        key: What signs the statement.
+        nonce: What is signed with it.
+        signed: Another text that is signed instead of the statement.
+        signature: Instead of a right one.
+        said: Changes to the statement.
+    """
+    text = statement_module.build(STATEMENT._replace(**said)) if text is None else text
+    meant = text if signed is None else signed
+    user_data = hashlib.sha512(statement_module.TAG + meant.encode()).digest()
+    if signature is None:
+        signature = oyster_signature(user_data, nonce, key)
+    own = {"public_key": oyster_key(), "user_data": b"", **(fields or {})}
+    return statement_module.build_evidence(text, document(made, **own), signature)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A policy pins measurements, or it is none; every member of it is known and in its bounds."""
 
+import io
 import json
 
 import pytest
@@ -8,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certbot_enclave import errors
-from certbot_enclave.policy import DAY, MAX_POLICY, PUBLIC_AUTHORITIES, Authority, parse
+from certbot_enclave.policy import (
+    DAY,
+    MAX_POLICY,
+    PUBLIC_AUTHORITIES,
+    Authority,
+    load,
+    of_image_id,
+    parse,
+)
+from tests.support import eif
 
 A, B, C = ("a1" * 48, "b2" * 48, "c3" * 48)
 ZERO = "0" * 96
@@ -223,3 +233,162 @@ def test_any_text_pins_measurements_or_is_a_policy_error(text):
         return
     assert found.sets
     assert all({0, 1, 2} <= pcrs.keys() for pcrs in found.sets.values())
+
+
+# --- names of sets ---
+
+
+@pytest.mark.parametrize("name", ["a", "v1.2_x-1", "A" * 100, "0"])
+def test_name_of_a_set(name):
+    assert _parse(MEASURED.replace("image", f'"{name}"')).sets == {name: PCRS}
+
+
+NO_NAMES = ["", "a b", "a\\nb", "a\\u001b[2J", "ü", "a/b", "A" * 101]
+
+
+@pytest.mark.parametrize("name", NO_NAMES)
+@pytest.mark.parametrize("kind", ["set", "image id"])
+def test_name_that_would_not_stay_on_its_line(name, kind):
+    lines = MEASURED.split("]")[1] if kind == "set" else f'image_id = "{"ab" * 32}"'
+    with pytest.raises(errors.PolicyError) as caught:
+        _parse(f'[measurements."{name}"]\n{lines}')
+    assert caught.value.code == INVALID
+    assert "\n" not in str(caught.value)
+    assert "\x1b" not in str(caught.value)
+
+
+# --- Oyster's image ids ---
+
+ID = "ab" * 32
+DEBUG_ID = "bafc51da6492a2c316260eeab60b4249036b7664ad4617f5117826dbaa1d452e"
+
+
+def test_image_id_beside_sets():
+    found = _parse(f'{MEASURED}[measurements.oyster]\nimage_id = "0x{ID.upper()}"\n')
+    assert (found.sets, found.images) == ({"image": PCRS}, {"oyster": bytes.fromhex(ID)})
+
+
+def test_image_ids_alone():
+    text = f'[measurements.one]\nimage_id = "{ID}"\n[measurements.two]\nimage_id = "{"cd" * 32}"'
+    found = _parse(text)
+    assert (found.sets, list(found.images)) == ({}, ["one", "two"])
+    with pytest.raises(TypeError):
+        found.images["three"] = bytes(32)
+
+
+NO_IMAGES = {
+    "beside a PCR": (f'image_id = "{ID}"\nPCR16 = "{A}"', INVALID),
+    "beside PCR0 to PCR2": (f'image_id = "{ID}"\n' + MEASURED.split("]")[1], INVALID),
+    "beside something unknown": (f'image_id = "{ID}"\nname = "x"', INVALID),
+    "in other letters": (f'IMAGE_ID = "{ID}"', MISSING),
+    "short": (f'image_id = "{ID[1:]}"', "image-id-invalid"),
+    "empty": ('image_id = ""', "image-id-invalid"),
+    "a number": ("image_id = 1", "image-id-invalid"),
+    "a list": (f'image_id = ["{ID}"]', "image-id-invalid"),
+    "a table": ("image_id = {}", "image-id-invalid"),
+    "of debug enclaves": (f'image_id = "{DEBUG_ID}"', DEBUG),
+}
+
+
+@pytest.mark.parametrize(("lines", "code"), NO_IMAGES.values(), ids=NO_IMAGES)
+def test_no_image_id(lines, code):
+    with pytest.raises(errors.PolicyError) as caught:
+        _parse(f"{MEASURED}[measurements.oyster]\n{lines}")
+    assert caught.value.code == code
+    assert str(caught.value).startswith("my.toml")
+
+
+def test_image_id_is_a_policy_as_it_is():
+    found = of_image_id(f"0x{ID}", "--image-id")
+    assert (found.sets, found.images) == ({}, {"--image-id": bytes.fromhex(ID)})
+    assert (found.max_age, found.staging, found.authorities) == (DAY, False, ())
+    assert (found.conditions, found.sealing, found.settings) == (frozenset(), frozenset(), {})
+
+
+@pytest.mark.parametrize(
+    ("text", "code"), [("x", "image-id-invalid"), ("", "image-id-invalid"), (DEBUG_ID, DEBUG)]
+)
+def test_text_that_is_no_image_id(text, code):
+    with pytest.raises(errors.PolicyError) as caught:
+        of_image_id(text, "--image-id")
+    assert (caught.value.code, str(caught.value)[:11]) == (code, "--image-id:")
+
+
+# --- files ---
+
+
+def _load(data):
+    return load(io.BufferedReader(io.BytesIO(data)), "my file")
+
+
+def test_file_with_text_is_that_text():
+    assert _load(MEASURED.encode()).sets == {"image": PCRS}
+    assert _load(_nitro_cli(**SET).encode()).sets == {"my file": PCRS}
+
+
+SIGNED = eif.pack(eif.signed(eif.signer()))
+IMAGES = {"image": (eif.pack(), [0, 1, 2]), "signed image": (SIGNED, [0, 1, 2, 8])}
+
+
+@pytest.mark.parametrize(("data", "indexes"), IMAGES.values(), ids=IMAGES)
+def test_image_file_is_measured(data, indexes):
+    found = _load(data)
+    assert list(found.sets) == ["my file"]
+    assert found.sets["my file"].items() >= eif.pcrs().items()
+    assert sorted(found.sets["my file"]) == indexes
+    assert (found.images, found.max_age, found.settings) == ({}, DAY, {})
+    with pytest.raises(TypeError):
+        found.sets["my file"][0] = bytes(48)
+
+
+SIGNER = eif.signer()
+SIGNED_BY_ANOTHER = (
+    *eif.UNSIGNED,
+    eif.Section(
+        eif.SIGNATURE,
+        eif.signature(SIGNER.pem, eif.message(eif.signer(), eif.payload(eif.pcrs()[0]))),
+    ),
+)
+BROKEN_IMAGES = {
+    "cut": (eif.pack()[:-1], "eif-truncated"),
+    "a byte behind": (eif.pack(behind=b"x"), "eif-trailing"),
+    "magic alone": (b".eif", "eif-truncated"),
+    "one changed byte": (eif.pack()[:-1] + b"!", "eif-crc"),
+    "signed by another": (eif.pack(SIGNED_BY_ANOTHER), "eif-signature"),
+}
+
+
+@pytest.mark.parametrize(("data", "code"), BROKEN_IMAGES.values(), ids=BROKEN_IMAGES)
+def test_image_file_that_is_none(data, code):
+    with pytest.raises(errors.PolicyError) as caught:
+        _load(data)
+    assert (caught.value.code, str(caught.value)[:14]) == (code, "my file: EIF: ")
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("data", [b"", b".", b".ei", b".EIF" + bytes(600), b"\0.eif"])
+def test_file_that_begins_otherwise_is_text(data):
+    with pytest.raises(errors.PolicyError) as caught:
+        _load(data)
+    assert caught.value.code in ("policy-format", MISSING)
+
+
+def test_text_is_read_so_far_and_no_further():
+    class Endless(io.RawIOBase):
+        """Gives bytes for ever, and counts them."""
+
+        given = 0
+
+        def readable(self):
+            return True
+
+        def readinto(self, buffer):
+            buffer[:] = b"#" * len(buffer)
+            self.given += len(buffer)
+            return len(buffer)
+
+    endless = Endless()
+    with pytest.raises(errors.PolicyError, match=f"at most {MAX_POLICY} bytes") as caught:
+        load(io.BufferedReader(endless), "my file")
+    assert caught.value.code == "policy-format"
+    assert endless.given <= 2 * MAX_POLICY

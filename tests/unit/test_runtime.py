@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 
 from certbot_enclave import errors, runtime
-from certbot_enclave.attestation import simulated
+from certbot_enclave.attestation import entropy, nsm, oyster, simulated
+from certbot_enclave.attestation.oyster import OysterAttester
 from certbot_enclave.runtime import Directories, Runtime, start
 from certbot_enclave.sealing.simulated import SimulatedSealer
 from certbot_enclave.sealing.state import State
 from certbot_enclave.settings import Settings
-from tests.support.components import BrokenAttester, MemoryStore
+from tests.support.components import BrokenAttester, HardwareAttester, MemoryStore
+from tests.support.world.oyster import Oyster
 
 NOW = 1_800_000_000.0
 
@@ -179,3 +181,141 @@ def test_core_dumps_are_off_before_anything_else(monkeypatch, options, directori
 
     monkeypatch.setattr(runtime.ram, "forbid_core_dumps", refused)
     assert _code({**options, "attester": "nonsense:x"}, directories) == "core-dumps"
+
+
+# --- whose environment this is ---
+
+
+@pytest.fixture
+def places(monkeypatch, tmp_path):
+    """Where /dev/nsm and Oyster's key file would be; neither is there."""
+    monkeypatch.setattr(nsm, "PATH", str(tmp_path / "nsm"))
+    monkeypatch.setattr(oyster, "KEY_FILE", str(tmp_path / "ecdsa.sec"))
+    return tmp_path
+
+
+@pytest.fixture
+def oyster_server(places):
+    with Oyster(places) as started:
+        yield started
+
+
+def test_without_any_enclave_every_reason_is_told(places, options, directories):
+    del options["attester"]
+    with pytest.raises(errors.EnclaveError) as caught:
+        start(options, directories)
+    assert caught.value.code == "enclave-missing"
+    for name in ("nsm", "ecdsa.sec"):
+        assert f"there is no {places / name}" in str(caught.value)
+    assert "no simulated one was named" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_simulated_enclave_is_never_found_by_itself(places, options, directories, simulator):
+    del options["attester"]
+    options["sealer"] = f"simulated:{simulator}"
+    assert _code(options, directories) == "enclave-missing"
+
+
+def test_oyster_is_found_where_there_is_no_device(oyster_server, real, directories):
+    real(attester="auto")
+    found = start({}, directories)
+    assert isinstance(found.attester, OysterAttester)
+    assert (found.simulated, oyster_server.asked) == (False, [])
+
+
+def test_device_comes_first_and_if_it_is_broken_nothing_else_is_asked(
+    oyster_server, places, real, directories
+):
+    (places / "nsm").write_bytes(b"no device")
+    real(attester="auto")
+    assert _code({}, directories, kind=errors.EnclaveError) == "nsm-device"
+
+
+def test_broken_key_of_oyster_is_told(oyster_server, real, directories):
+    oyster_server.key_file.write_bytes(bytes(31))
+    real(attester="auto")
+    assert _code({}, directories, kind=errors.EnclaveError) == "oyster-key-file"
+
+
+@pytest.mark.parametrize("name", ["nsm", "oyster"])
+def test_attester_that_is_named_and_absent_is_told(places, real, directories, name):
+    real(attester=name)
+    assert _code({}, directories, kind=errors.EnclaveError) == "attester-absent"
+
+
+# --- its document is of its format ---
+
+
+def test_documents_of_oyster_are_looked_at_without_the_signature(
+    monkeypatch, oyster_server, real, directories
+):
+    real(attester=f"oyster:{oyster_server.argument}")
+    found = start({}, directories)
+    with pytest.raises(errors.EnclaveError) as caught:
+        found.look()
+    assert caught.value.code == "attester-broken"  # the stand-in's root is not that of AWS
+    monkeypatch.setattr(found.attester, "trust_root", oyster_server.root)
+    assert found.look().public_key == oyster_server.public_key
+    oyster_server.fault(body=b"")
+    with pytest.raises(errors.EnclaveError) as caught:
+        found.look()
+    assert caught.value.code == "oyster-answer"
+
+
+# --- randomness of the hardware ---
+
+
+@pytest.fixture
+def mixed(monkeypatch):
+    """What was mixed into the kernel's randomness."""
+    found = []
+    monkeypatch.setattr(entropy, "mix", found.append)
+    return found
+
+
+def test_hardwares_randomness_is_mixed_in_at_each_start(monkeypatch, mixed, real, directories):
+    given = iter([b"one" * 9, b"two" * 9])
+    monkeypatch.setattr(HardwareAttester, "random", lambda _self: next(given))
+    for _ in range(2):
+        start({}, directories)
+    assert mixed == [b"one" * 9, b"two" * 9]
+
+
+def test_randomness_of_a_simulated_enclave_is_not(mixed, options, directories):
+    start(options, directories)
+    assert mixed == []
+
+
+def test_attester_without_randomness_has_none_to_mix_in(mixed, oyster_server, real, directories):
+    real(attester=f"oyster:{oyster_server.argument}")
+    start({}, directories)
+    assert mixed == []
+
+
+def test_without_the_hardwares_randomness_nothing_goes_on(monkeypatch, real, directories):
+    def refused(_self):
+        raise errors.EnclaveError("the device does not answer", code="nsm-timeout")
+
+    monkeypatch.setattr(HardwareAttester, "random", refused)
+    real(sealer="nonsense:x")  # would be told if a component were made first that makes keys
+    assert _code({}, directories, kind=errors.EnclaveError) == "nsm-timeout"
+
+
+def test_empty_randomness_is_no_randomness(monkeypatch, real, directories):
+    monkeypatch.setattr(HardwareAttester, "random", lambda _self: b"")
+    assert _code({}, directories, kind=errors.EnclaveError) == "entropy"
+
+
+# --- the PCR to bind ---
+
+
+@pytest.mark.parametrize(("named", "index"), [("", None), ("16", 16), ("31", 31)])
+def test_pcr_to_bind(options, directories, named, index):
+    found = start({**options, "bind_pcr": named}, directories)
+    assert found.bound_pcr == index
+
+
+@pytest.mark.parametrize("named", ["15", "32", "017", "PCR17", " 17"])
+def test_pcr_that_cannot_be_bound(options, directories, named):
+    assert _code({**options, "bind_pcr": named}, directories) == "setting-invalid"

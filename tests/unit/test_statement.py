@@ -305,6 +305,62 @@ def test_greatest_evidence():
     assert statement.parse_evidence(EVIDENCE + b" " * room).document == b"document"
 
 
+BASE64 = base64.b64encode(bytes(64)).decode()
+
+
+def _oyster(**changes):
+    attestation = {"format": "oyster-signed", "document": "", "signature": BASE64, **changes}
+    return _evidence(
+        attestation={name: value for name, value in attestation.items() if value is not ...}
+    )
+
+
+def test_evidence_of_oyster_has_a_signature_beside_the_document():
+    table = json.loads(statement.build_evidence(TEXT, b"document", bytes(64)))
+    assert table["attestation"] == {
+        "format": "oyster-signed",
+        "document": base64.b64encode(b"document").decode(),
+        "signature": BASE64,
+    }
+    assert json.loads(EVIDENCE)["attestation"].keys() == {"format", "document"}
+    assert statement.parse_evidence(_oyster()).signature == bytes(64)
+
+
+NO_OYSTER = {
+    "oyster without a signature": (_oyster(signature=...), "a signature belongs to"),
+    "nitro with a signature": (_attestation(signature=BASE64), "a signature belongs to"),
+    "nitro with the signature null": (_attestation(signature=None), "a signature belongs to"),
+    "signature null": (_oyster(signature=None), "this is no evidence v1"),
+    "signature a number": (_oyster(signature=7), "this is no evidence v1"),
+    "signature no base64": (_oyster(signature="!!!!"), "this is no evidence v1"),
+    "signature in hex": (_oyster(signature="ab" * 63 + "a"), "this is no evidence v1"),
+    "signature with lines": (_oyster(signature=BASE64[:4] + "\n" + BASE64[4:]), "no evidence v1"),
+    "document missing": (_oyster(document=...), "this is no evidence v1"),
+}
+
+
+@pytest.mark.parametrize(("data", "words"), NO_OYSTER.values(), ids=NO_OYSTER)
+def test_signature_belongs_to_oyster_and_to_nothing_else(data, words):
+    with pytest.raises(errors.FormatError, match=words) as caught:
+        statement.parse_evidence(data)
+    assert caught.value.code == "evidence-format"
+
+
+# --- a PCR that is bound to the account ---
+
+URI = "https://ca.test/account/1"
+
+
+def test_formula_of_the_account_binding():
+    binding = hashlib.sha384(b"certbot-enclave-account-v1:" + URI.encode() + b"\0key").digest()
+    assert statement.account_binding(URI, b"key") == binding
+    assert statement.account_pcr(URI, b"key") == hashlib.sha384(bytes(48) + binding).digest()
+
+
+def test_account_binding_keeps_uri_and_key_apart():
+    assert statement.account_binding(URI, b"1key") != statement.account_binding(URI + "1", b"key")
+
+
 # --- any ---
 
 WORDS = st.from_regex(r"[a-z][a-z0-9-]{0,20}", fullmatch=True)

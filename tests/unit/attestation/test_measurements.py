@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certbot_enclave import errors
-from certbot_enclave.attestation import measurements
+from certbot_enclave.attestation import cose, document, measurements
 
 ZERO = "0" * 96
 A, B, C = ("a1" * 48, "b2" * 48, "c3" * 48)
@@ -116,3 +116,91 @@ def test_set_that_is_no_set(table, code):
         measurements.read_table(table, "my.json")
     assert caught.value.code == code
     assert str(caught.value).startswith("my.json")
+
+
+# --- Oyster's image ids ---
+
+# Made by Marlin's own code (oyster-monorepo: SDK and mock attestation server). In the mock's
+# documents PCRn is the byte n, 48 times; those of older versions have no PCR16.
+MOCK = {index: bytes([index]) * 48 for index in range(17)}
+IMAGE_IDS = {
+    "zero": (
+        dict.fromkeys((0, 1, 2), bytes(48)),
+        "bafc51da6492a2c316260eeab60b4249036b7664ad4617f5117826dbaa1d452e",
+    ),
+    "mock, no PCR16": (
+        {index: MOCK[index] for index in range(16)},
+        "b45dfd1807c1f4b81ef28b44682fba5d4d5522baac808a44b7302cbfda5144e7",
+    ),
+    "mock": (MOCK, "20a182763745f956ddee6f8e9d14a66e23db836c0eb1a769a2ef4d3ab77bef1b"),
+}
+
+
+@pytest.mark.parametrize(("pcrs", "expected"), IMAGE_IDS.values(), ids=IMAGE_IDS)
+def test_image_id_is_that_of_oyster(pcrs, expected):
+    assert measurements.image_id(pcrs).hex() == expected
+
+
+def test_image_id_takes_a_pcr16_of_zeros_for_none():
+    pcrs = {index: MOCK[index] for index in range(16)}
+    assert measurements.image_id({**pcrs, 16: bytes(48)}) == measurements.image_id(pcrs)
+
+
+@pytest.mark.parametrize("index", range(18))
+def test_image_id_covers_pcr0_to_pcr2_and_pcr16_and_no_other(index):
+    changed = measurements.image_id({**MOCK, index: b"x" * 48})
+    assert (changed != measurements.image_id(MOCK)) == (index in (0, 1, 2, 16))
+
+
+@pytest.mark.corpus
+def test_image_id_of_a_document_that_marlins_mock_made(corpus):
+    (path,) = (corpus / "nitro").glob("invalid-untrusted-root--marlinprotocol*")
+    found = document.parse(cose.parse(path.read_bytes()).payload)
+    assert measurements.image_id(found.pcrs).hex() == IMAGE_IDS["mock, no PCR16"][1]
+
+
+ID = IMAGE_IDS["mock"][1]
+SPELLED = {
+    "as it is printed": ID,
+    "upper case": ID.upper(),
+    "0x": "0x" + ID,
+    "0X": "0X" + ID.upper(),
+    "blanks around": f" {ID}\n",
+}
+
+
+@pytest.mark.parametrize("text", SPELLED.values(), ids=SPELLED)
+def test_image_id_is_read(text):
+    assert measurements.read_image_id(text, "here") == bytes.fromhex(ID)
+
+
+NO_IMAGE_IDS = {
+    "nothing": ("", "image-id-invalid"),
+    "0x": ("0x", "image-id-invalid"),
+    "0x twice": ("0x0x" + ID, "image-id-invalid"),
+    "a digit short": (ID[1:], "image-id-invalid"),
+    "a digit long": (ID + "0", "image-id-invalid"),
+    "a blank inside": (f"{ID[:32]} {ID[32:]}", "image-id-invalid"),
+    "no hex": ("g" * 64, "image-id-invalid"),
+    "digits of another script": ("\u0663" * 64, "image-id-invalid"),
+    "a PCR": (A, "image-id-invalid"),
+    "of debug enclaves": (IMAGE_IDS["zero"][1], "measurements-debug"),
+    "of debug enclaves, in upper case": ("0x" + IMAGE_IDS["zero"][1].upper(), "measurements-debug"),
+}
+
+
+@pytest.mark.parametrize(("text", "code"), NO_IMAGE_IDS.values(), ids=NO_IMAGE_IDS)
+def test_text_that_is_no_image_id(text, code):
+    with pytest.raises(errors.PolicyError) as caught:
+        measurements.read_image_id(text, "my.toml")
+    assert caught.value.code == code
+    assert str(caught.value).startswith("my.toml: ")
+
+
+@given(st.text(max_size=70))
+def test_any_text_is_an_image_id_or_a_policy_error(text):
+    try:
+        found = measurements.read_image_id(text, "here")
+    except errors.PolicyError:
+        return
+    assert len(found) == 32

@@ -19,7 +19,7 @@ from zope.interface.verify import verifyClass, verifyObject
 
 from certbot_enclave import errors
 from certbot_enclave.attestation import cbor, cose, document, measurements, simulated
-from certbot_enclave.interfaces import IAttester
+from certbot_enclave.interfaces import IAttester, ISecurityModule
 from tests.support.forge import ACCOUNT, NOW, spki
 
 START = NOW.timestamp()
@@ -57,7 +57,10 @@ def _attest(attester, nonce=None):
 def test_interface(made):
     assert verifyClass(IAttester, simulated.SimulatedAttester)
     assert verifyObject(IAttester, simulated.SimulatedAttester(str(made), Clock()))
+    assert verifyClass(ISecurityModule, simulated.SimulatedAttester)
+    assert verifyObject(ISecurityModule, simulated.SimulatedAttester(str(made), Clock()))
     assert simulated.SimulatedAttester.simulated is True
+    assert simulated.SimulatedAttester.format == "aws-nitro"
 
 
 def test_files_and_their_modes(made):
@@ -302,3 +305,113 @@ def test_short_halves_of_a_signature_are_filled_up():
         message = simulated.sign(b"%d" % number, key)
         assert len(cose.parse(message).signature) == 96
     cose.verify(cose.parse(message), key.public_key())
+
+
+# --- the security module ---
+
+ZERO = bytes(48)
+
+
+def _pcrs(made):
+    attester = simulated.SimulatedAttester(str(made), Clock())
+    found = document.authenticate(_attest(attester), trust_root=attester.trust_root)
+    return {index: digest for index, digest in found.pcrs.items() if index >= 16}
+
+
+@pytest.fixture
+def module(made):
+    return simulated.SimulatedAttester(str(made), Clock())
+
+
+def test_random_bytes_are_fresh(module):
+    first, second = module.random(), module.random()
+    assert (len(first), len(second), first == second) == (256, 256, False)
+
+
+def test_pcrs_from_the_start(made, module):
+    states = [module.pcr(index) for index in range(32)]
+    assert [locked for locked, _ in states] == [True] * 16 + [False] * 16
+    assert {index: states[index][1] for index in (0, 1, 2)} == simulated.measure(made)
+    assert all(value == ZERO for _, value in states[16:])
+
+
+def test_extensions_add_up(module):
+    one = hashlib.sha384(ZERO + b"one").digest()
+    two = hashlib.sha384(one + b"two").digest()
+    assert [module.extend(17, data) for data in (b"one", b"two")] == [one, two]
+    assert module.pcr(17) == (False, two)
+    assert module.pcr(18) == (False, ZERO)
+
+
+def test_documents_carry_a_pcr_once_it_is_locked(made, module):
+    value = module.extend(17, b"data")
+    module.extend(18, b"other")
+    assert _pcrs(made) == {}
+    module.lock(17)
+    module.lock(31)
+    assert _pcrs(made) == {17: value, 31: ZERO}
+    assert (module.pcr(17), module.pcr(31)) == ((True, value), (True, ZERO))
+
+
+@pytest.mark.parametrize("index", [0, 4, 15])
+def test_measured_pcrs_are_locked(module, index):
+    for act in (lambda: module.extend(index, b"x"), lambda: module.lock(index)):
+        with pytest.raises(errors.EnclaveError) as caught:
+            act()
+        assert caught.value.code == "simulated-locked"
+
+
+def test_locked_pcr_stays_as_it_is(made, module):
+    value = module.extend(17, b"data")
+    module.lock(17)
+    for act in (lambda: module.extend(17, b"x"), lambda: module.lock(17)):
+        with pytest.raises(errors.EnclaveError) as caught:
+            act()
+        assert (caught.value.code, "PCR17" in str(caught.value)) == ("simulated-locked", True)
+    assert _pcrs(made) == {17: value}
+
+
+def test_pcrs_last_until_the_next_boot(made, module):
+    value = module.extend(17, b"data")
+    module.lock(17)
+    again = simulated.SimulatedAttester(str(made), Clock())
+    assert again.pcr(17) == (True, value)
+    (made / "pcrs.json").unlink()
+    assert again.pcr(17) == module.pcr(17) == (False, ZERO)
+    assert _pcrs(made) == {}
+
+
+BANKS = {
+    "no JSON": b"{",
+    "no UTF-8": b"\xff",
+    "a list": b"[]",
+    "a text": b'{"17": "00"}',
+    "a number": b'{"17": 1}',
+    "three": b'{"17": [true, "", ""]}',
+    "no hex": b'{"17": [true, "zz"]}',
+    "no bytes": b'{"17": [true, null]}',
+    "no index": b'{"PCR17": [true, ""]}',
+}
+
+
+@pytest.mark.parametrize("data", BANKS.values(), ids=BANKS)
+def test_broken_pcrs_are_an_error_of_ours(made, module, data):
+    (made / "pcrs.json").write_bytes(data)
+    for act in (
+        lambda: _attest(module),
+        lambda: module.pcr(17),
+        lambda: module.extend(17, b"x"),
+        lambda: module.lock(17),
+    ):
+        with pytest.raises(errors.EnclaveError) as caught:
+            act()
+        assert (caught.value.code, str(made) in str(caught.value)) == ("simulated-missing", True)
+
+
+def test_pcrs_that_cannot_be_written(made, module):
+    (made / "pcrs.new").mkdir()
+    for act in (lambda: module.extend(17, b"x"), lambda: module.lock(17)):
+        with pytest.raises(errors.EnclaveError) as caught:
+            act()
+        assert caught.value.code == "simulated-missing"
+    assert module.pcr(17) == (False, ZERO)

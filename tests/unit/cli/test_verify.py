@@ -6,7 +6,7 @@ import io
 import json
 import sys
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
@@ -15,70 +15,15 @@ from certbot_enclave import cli, statement, verification
 from certbot_enclave.attestation import simulated
 from tests.support import forge
 from tests.support.forge import STATEMENT
+from tests.unit.cli.owner import World, refused
 
 NONCE = bytes(range(16))
 BANNER = "SIMULATED: this is no hardware's word, but that of the root you named"
 
 
-class World:
-    """A simulated enclave, the files of a domain owner, and the command."""
-
-    def __init__(self, folder, capsys):
-        self.folder = folder
-        self.enclave = folder / "enclave"
-        self._capsys = capsys
-        (folder / "app.bin").write_bytes(b"application")
-        simulated.create(
-            self.enclave, [folder / "app.bin"], now=datetime.now(UTC) - timedelta(days=30)
-        )
-        self.policy = self.enclave / "measurements.json"
-        self.root = self.enclave / "root.pem"
-
-    def evidence(self, *, name="evidence.json", nonce=None, age=0, **said):
-        now = time.time() - age
-        text = statement.build(
-            STATEMENT._replace(issued_at=datetime.fromtimestamp(int(now), UTC), **said)
-        )
-        document = simulated.SimulatedAttester(str(self.enclave), lambda: now).attest(
-            user_data=statement.user_data(text), public_key=forge.spki(forge.ACCOUNT), nonce=nonce
-        )
-        path = self.folder / name
-        path.write_bytes(statement.build_evidence(text, document))
-        return path
-
-    def file(self, name, data):
-        (self.folder / name).write_bytes(data)
-        return self.folder / name
-
-    def run(self, *arguments):
-        code = cli.main([str(argument) for argument in arguments])
-        return code, *self._capsys.readouterr()
-
-    def verify(self, evidence, *more, policy=None, root=None, domain="example.com"):
-        return self.run(
-            "verify",
-            evidence,
-            *("--domain", domain),
-            *("--policy", policy or self.policy),
-            *("--trust-root", root or self.root),
-            *more,
-        )
-
-
 @pytest.fixture
 def world(tmp_path, capsys):
     return World(tmp_path, capsys)
-
-
-def _refused(outcome, code, words):
-    """The exit code, nothing on stdout, and one error line with these words."""
-    assert outcome[0] == code
-    assert outcome[1] == ""
-    lines = outcome[2].splitlines()
-    assert lines[0].startswith("certbot-enclave: error: ")
-    assert words in lines[0]
-    assert all(line.startswith("certbot-enclave: hint: ") for line in lines[1:])
-    return True
 
 
 # --- it holds ---
@@ -178,7 +123,7 @@ def test_policy_in_toml_names_the_set(world):
 
 
 def test_another_domain(world):
-    assert _refused(world.verify(world.evidence(), domain="example.org"), 1, "example.org")
+    assert refused(world.verify(world.evidence(), domain="example.org"), 1, "example.org")
 
 
 def test_another_image(world):
@@ -186,54 +131,54 @@ def test_another_image(world):
     pcrs = json.loads(world.policy.read_text())
     pcrs["Measurements"]["PCR0"] = "ab" * 48
     policy = world.file("other.json", json.dumps(pcrs).encode())
-    assert _refused(world.verify(evidence, policy=policy), 1, "PCR0 is")
+    assert refused(world.verify(evidence, policy=policy), 1, "PCR0 is")
 
 
 def test_image_that_changed_since(world):
     (world.folder / "app.bin").write_bytes(b"Application")
-    assert _refused(world.verify(world.evidence()), 1, "PCR0 is")
+    assert refused(world.verify(world.evidence()), 1, "PCR0 is")
 
 
 def test_root_must_be_named(world):
     code, out, err = world.run(
         *("verify", world.evidence(), "--domain", "example.com", "--policy", world.policy)
     )
-    assert _refused((code, out, err), 1, "the AWS Nitro root has")
+    assert refused((code, out, err), 1, "the AWS Nitro root has")
 
 
 def test_too_old(world):
-    assert _refused(world.verify(world.evidence(age=25 * 3600)), 1, "seconds old")
+    assert refused(world.verify(world.evidence(age=25 * 3600)), 1, "seconds old")
 
 
 def test_from_the_future(world):
-    assert _refused(world.verify(world.evidence(age=-3600)), 1, "in the future")
+    assert refused(world.verify(world.evidence(age=-3600)), 1, "in the future")
 
 
 def test_another_nonce(world):
     evidence = world.evidence(nonce=NONCE)
-    assert _refused(world.verify(evidence, "--nonce", "ff" * 16), 1, "nonce is")
-    assert _refused(world.verify(evidence), 1, "nonce is")
-    assert _refused(world.verify(world.evidence(), "--nonce", "ff" * 16), 1, "nonce is none")
+    assert refused(world.verify(evidence, "--nonce", "ff" * 16), 1, "nonce is")
+    assert refused(world.verify(evidence), 1, "nonce is")
+    assert refused(world.verify(world.evidence(), "--nonce", "ff" * 16), 1, "nonce is none")
 
 
 @pytest.mark.parametrize("keep", [0, 1, 100, -1, -3])
 def test_evidence_cut_short(world, keep):
     cut = world.file("cut.json", world.evidence().read_bytes().rstrip()[:keep])
-    assert _refused(world.verify(cut), 1, "evidence")
+    assert refused(world.verify(cut), 1, "evidence")
 
 
 def test_evidence_with_one_changed_byte(world):
     data = world.evidence().read_bytes()
     changed = world.file("changed.json", data.replace(b"exclusive", b"exclusivE"))
-    assert _refused(world.verify(changed), 1, "domains.verdict")
+    assert refused(world.verify(changed), 1, "domains.verdict")
     changed = world.file("changed.json", data.replace(b"acct/1234567", b"acct/1234568"))
-    assert _refused(world.verify(changed), 1, "binds another statement")
+    assert refused(world.verify(changed), 1, "binds another statement")
 
 
 def test_evidence_that_is_too_long(world):
     data = world.evidence().read_bytes()
     long = world.file("long.json", data + b" " * statement.MAX_EVIDENCE)
-    assert _refused(world.verify(long), 1, "at most")
+    assert refused(world.verify(long), 1, "at most")
 
 
 def test_failure_as_json_has_its_code_and_no_mark_of_success(world):
@@ -263,7 +208,7 @@ BAD_OPTIONS = {
 @pytest.mark.parametrize(("options", "words"), BAD_OPTIONS.values(), ids=BAD_OPTIONS)
 def test_option_that_is_wrong(world, options, words):
     # A wrong option is told even if the evidence is not there.
-    assert _refused(world.verify(world.folder / "gone.json", *options), 2, words)
+    assert refused(world.verify(world.folder / "gone.json", *options), 2, words)
 
 
 @pytest.mark.parametrize("length", [16, 64])
@@ -287,7 +232,7 @@ BAD_POLICIES = {
 @pytest.mark.parametrize(("data", "words"), BAD_POLICIES.values(), ids=BAD_POLICIES)
 def test_policy_that_is_none(world, data, words):
     policy = world.file("policy", data)
-    assert _refused(world.verify(world.evidence(), policy=policy), 2, words)
+    assert refused(world.verify(world.evidence(), policy=policy), 2, words)
 
 
 BEGIN = b"-----BEGIN CERTIFICATE-----\n"
@@ -303,13 +248,13 @@ BAD_ROOTS = {
 @pytest.mark.parametrize("data", BAD_ROOTS.values(), ids=BAD_ROOTS)
 def test_root_that_is_none(world, data):
     root = world.file("root", data)
-    assert _refused(world.verify(world.evidence(), root=root), 2, "no PEM certificate")
+    assert refused(world.verify(world.evidence(), root=root), 2, "no PEM certificate")
 
 
 def test_root_under_another_label(world):
     text = world.root.read_bytes().replace(b"CERTIFICATE", b"X509 CERTIFICATE")
     root = world.file("root", text)
-    assert _refused(world.verify(world.evidence(), root=root), 2, "no PEM certificate")
+    assert refused(world.verify(world.evidence(), root=root), 2, "no PEM certificate")
 
 
 def _unknown_version(tbs):
@@ -326,7 +271,7 @@ def test_root_that_cryptography_does_not_like(world, mangle):
     made = forge.chain(root={"mangle": mangle})
     body = base64.encodebytes(made.root)
     root = world.file("root", BEGIN + body + b"-----END CERTIFICATE-----\n")
-    assert _refused(world.verify(world.evidence(), root=root), 2, "no PEM certificate")
+    assert refused(world.verify(world.evidence(), root=root), 2, "no PEM certificate")
 
 
 @pytest.mark.parametrize("missing", ["--domain", "--policy"])
@@ -344,10 +289,16 @@ def test_option_that_is_needed(world, missing, capsys):
 
 def test_file_that_cannot_be_read(world):
     gone, evidence = world.folder / "gone", world.evidence()
-    assert _refused(world.verify(gone), 3, f"cannot read {gone}")
-    assert _refused(world.verify(world.folder), 3, "cannot read")
-    assert _refused(world.verify(evidence, policy=gone), 3, f"cannot read {gone}")
-    assert _refused(world.verify(evidence, root=gone), 3, f"cannot read {gone}")
+    assert refused(world.verify(gone), 3, f"cannot read {gone}")
+    assert refused(world.verify(world.folder), 3, "cannot read")
+    assert refused(world.verify(evidence, policy=gone), 3, f"cannot read {gone}")
+    assert refused(world.verify(evidence, root=gone), 3, f"cannot read {gone}")
+
+
+def test_stdin_that_is_closed(world, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)
+    assert refused(world.verify("-"), 3, "cannot read -")
+    assert refused(world.verify(world.evidence(), policy="-"), 3, "cannot read -")
 
 
 # --- simulate ---
@@ -367,14 +318,14 @@ def test_simulate_says_where_the_verifiers_files_are(world):
     assert simulated.measure(made)[0] != simulated.measure(world.enclave)[0]
     # Its root is another one, so evidence of the first does not pass under it.
     outcome = world.verify(world.evidence(), root=made / "root.pem")
-    assert _refused(outcome, 1, "the root that was named has")
+    assert refused(outcome, 1, "the root that was named has")
 
 
 def test_simulate_refuses(world):
     image = world.folder / "app.bin"
-    assert _refused(world.run("simulate", world.enclave, "--image", image), 2, "is not empty")
+    assert refused(world.run("simulate", world.enclave, "--image", image), 2, "is not empty")
     gone = world.folder / "gone"
-    assert _refused(world.run("simulate", world.folder / "new", "--image", gone), 3, "gone")
+    assert refused(world.run("simulate", world.folder / "new", "--image", gone), 3, "gone")
     with pytest.raises(SystemExit) as caught:
         cli.main(["simulate", str(world.folder / "new")])
     assert caught.value.code == 2

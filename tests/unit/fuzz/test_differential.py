@@ -76,23 +76,37 @@ def _mistyped(data, **options):
 
 
 LOADS = cbor.loads
+FORM = "accepted in a form"
 WRONG = {
-    "accepts an overlong number": (_lenient, "1800"),
-    "accepts an indefinite array": (_lenient, "9fff"),
-    "accepts a chunked string": (_lenient, "5f4101ff"),
-    "accepts a key twice": (_lenient, "a201000100"),
-    "accepts bytes behind the end": (_lenient, "0000"),
-    "accepts a tag": (_lenient, "c24101"),
-    "refuses null": (_narrow, "f6"),
-    "reads another type": (_mistyped, "01"),
+    "accepts an overlong number": (_lenient, "1800", FORM),
+    "accepts an indefinite array": (_lenient, "9fff", FORM),
+    "accepts a chunked string": (_lenient, "5f4101ff", FORM),
+    "accepts a key twice": (_lenient, "a201000100", FORM),
+    "accepts bytes behind the end": (_lenient, "0000", "only ours accepts"),
+    "accepts a tag": (_lenient, "c24101", "cbor2's is"),
+    "refuses null": (_narrow, "f6", "only ours finds the fault cbor-type"),
+    "reads another type": (_mistyped, "01", "cbor2's is 1"),
 }
+FALSE = {"booleans": False, "indefinite_map": False}
+MODES = ({}, {"booleans": True}, {"indefinite_map": True})
 
 
-@pytest.mark.parametrize(("loads", "text"), WRONG.values(), ids=WRONG)
-def test_reader_that_is_wrong_is_noticed(monkeypatch, loads, text):
+@pytest.mark.parametrize("options", MODES, ids=["strict", "booleans", "indefinite map"])
+@pytest.mark.parametrize(("loads", "text", "words"), WRONG.values(), ids=WRONG)
+def test_reader_that_is_wrong_is_noticed_in_every_mode(monkeypatch, loads, text, words, options):
     monkeypatch.setattr(cbor, "loads", loads)
+    with pytest.raises(Disagreement, match=words):
+        differential.compare(bytes.fromhex(text), **options)
+
+
+@pytest.mark.parametrize("mode", MODES[1:], ids=["booleans", "indefinite map"])
+def test_every_mode_is_tried(monkeypatch, mode):
+    def loads(data, **options):
+        return 0 if options.items() >= mode.items() else LOADS(data, **options)
+
+    monkeypatch.setattr(cbor, "loads", lambda data, **options: loads(data, **{**FALSE, **options}))
     with pytest.raises(Disagreement):
-        differential.judge(bytes.fromhex(text))
+        differential.judge(b"\x01")
 
 
 def test_reader_that_accepts_what_is_none_is_noticed(monkeypatch):

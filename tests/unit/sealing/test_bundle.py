@@ -5,6 +5,7 @@ import hashlib
 import json
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from zope.interface import implementer
 
 from certbot_enclave import errors
@@ -178,6 +179,125 @@ def test_each_pcr_that_names_code_counts(index):
 @pytest.mark.parametrize("index", [3, 5, 15])
 def test_pcrs_that_name_the_instance_do_not_count(index):
     assert _between({**GENUINE, index: SOME}, GENUINE) == CONTENTS
+
+
+# --- a PCR that is bound to the account ---
+
+
+def _bound(sealed, own, bound):
+    try:
+        return bundle.open_(
+            _make(Forged(sealed)),
+            sealer=MemorySealer(),
+            trust_root=Forged.trust_root,
+            own=own,
+            bound=bound,
+        )
+    except errors.SealError as error:
+        return error.code
+
+
+@pytest.mark.parametrize("index", [16, 17, 31])
+def test_bound_pcr_does_not_count_before_it_is_bound(index):
+    """The bundle was sealed with it; a new boot has no account yet that could be in it."""
+    sealed = {**GENUINE, index: SOME}
+    assert _bound(sealed, GENUINE, index) == CONTENTS
+    assert _bound(sealed, {**GENUINE, index: OTHER}, index) == CONTENTS
+    assert _bound(GENUINE, sealed, index) == CONTENTS
+    assert _bound(sealed, GENUINE, None) == "bundle-foreign"
+
+
+def test_every_other_pcr_counts_beside_a_bound_one():
+    sealed = {**GENUINE, 17: SOME}
+    for index in (0, 1, 2, 8, 16, 18, 31):
+        assert _bound({**sealed, index: SOME}, GENUINE, 17) == "bundle-foreign"
+        assert _bound(sealed, {**GENUINE, index: SOME}, 17) == "bundle-foreign"
+
+
+@pytest.mark.parametrize("index", [0, 1, 2, 8])
+def test_pcr_that_names_the_code_cannot_be_bound(index):
+    assert _bound({**GENUINE, index: SOME}, GENUINE, index) == "bundle-foreign"
+
+
+# --- attested by Oyster ---
+
+
+@implementer(IAttester)
+class Signed(Forged):
+    """Documents over Oyster's key, and its signature behind them."""
+
+    format = "oyster-signed"
+
+    def __init__(self, pcrs=GENUINE, *, key=forge.OYSTER, signer=forge.OYSTER, nonce=b""):
+        super().__init__(pcrs)
+        self._public, self._signer, self._nonce = forge.oyster_key(key), signer, nonce
+
+    def attest(self, *, user_data, public_key, nonce):
+        made = forge.document(public_key=self._public, user_data=b"", pcrs=self._pcrs)
+        return made + forge.oyster_signature(user_data, self._nonce, self._signer)
+
+
+def _signed(data, *, own=GENUINE, format="oyster-signed", sealer=None):
+    try:
+        return bundle.open_(
+            data,
+            sealer=sealer or MemorySealer(),
+            trust_root=Signed.trust_root,
+            own=own,
+            format=format,
+        )
+    except errors.Error as error:
+        return error.code
+
+
+STRANGER = ec.derive_private_key(7, ec.SECP256K1())
+
+
+def test_bundle_that_oyster_signed():
+    assert _signed(_make(Signed())) == CONTENTS
+    assert _signed(_make(Signed({**GENUINE, 0: SOME}))) == "bundle-foreign"
+    assert _signed(_make(Signed({**GENUINE, 16: SOME}))) == "bundle-foreign"
+
+
+UNATTESTED = {
+    "signed by another key": Signed(signer=STRANGER),
+    "document over another key": Signed(key=STRANGER),
+    "signed for a caller": Signed(nonce=bytes(16)),
+}
+
+
+@pytest.mark.parametrize("attester", UNATTESTED.values(), ids=UNATTESTED)
+def test_bundle_that_oyster_did_not_sign(attester):
+    sealer = Recording()
+    assert _signed(_make(attester, sealer), sealer=sealer) == "bundle-unattested"
+    assert sealer.asked == 0
+
+
+def test_bundle_with_a_document_of_no_such_key():
+    class Keyless(Forged):
+        def attest(self, *, user_data, public_key, nonce):
+            made = super().attest(user_data=user_data, public_key=public_key, nonce=nonce)
+            return made + forge.oyster_signature(user_data)
+
+    assert _signed(_make(Keyless(GENUINE))) == "bundle-unattested"
+
+
+def test_mixed_bundles_of_oyster_are_refused():
+    one, two = _make(Signed()), _make(Signed())
+    ends = [4 + int.from_bytes(data[:4], "big") for data in (one, two)]
+    assert _signed(one[: ends[0]] + two[ends[1] :]) == "bundle-unattested"
+
+
+def test_bundle_of_one_format_does_not_open_under_the_other():
+    assert _signed(_make(Signed()), format="aws-nitro") == "cbor-trailing"
+    assert _signed(_make(Forged(GENUINE))) == "cbor-truncated"
+
+
+def test_every_cut_of_a_bundle_of_oyster_is_refused():
+    data = _make(Signed())
+    for end in [*range(0, len(data), 97), *range(len(data) - 66, len(data))]:
+        assert isinstance(_signed(data[:end]), str), end
+    assert isinstance(_signed(data + b"\x00"), str)
 
 
 def test_document_of_nothing_is_refused(opened):
