@@ -2,8 +2,9 @@
 """Attestation documents per second, against the P-384 verifications that they cannot do without.
 
 The limit is what the same build of cryptography needs for as many signature checks, each with its
-key read afresh from DER. Ours and the limit take turns document by document, so that whatever else
-the machine does hits both alike.
+key read afresh from DER. Ours and the limit take turns document by document, and what counts is the
+time that the thread had the processor, so that whatever else the machine does hits both alike. Two
+threads are compared with one by the clock on the wall, which needs an idle machine.
 """
 
 from __future__ import annotations
@@ -73,10 +74,10 @@ def _limit(sample: Sample, checks: int) -> None:
         key.verify(sample.signature, sample.message, ec.ECDSA(SHA384()))
 
 
-def _spent(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
+def _spent(work: Callable[[], object], clock: Callable[[], float]) -> float:
+    started = clock()
     work()
-    return time.perf_counter() - started
+    return clock() - started
 
 
 def _compare(found: Sequence[Sample], checks: int, cache: ChainCache | None, rounds: int) -> None:
@@ -85,12 +86,13 @@ def _compare(found: Sequence[Sample], checks: int, cache: ChainCache | None, rou
         document.authenticate(sample.document, trust_root=sample.root, cache=cache)
     for _ in range(rounds):
         for sample in found:
-            limit.append(_spent(lambda one=sample: _limit(one, checks)))  # type: ignore[misc]
+            limit.append(_spent(lambda one=sample: _limit(one, checks), time.thread_time))  # type: ignore[misc]
             ours.append(
                 _spent(
                     lambda one=sample: document.authenticate(  # type: ignore[misc]
                         one.document, trust_root=one.root, cache=cache
-                    )
+                    ),
+                    time.thread_time,
                 )
             )
     mine, theirs = statistics.median(ours), statistics.median(limit)
@@ -118,7 +120,7 @@ def _bulk(found: Sequence[Sample], rounds: int, threads: int) -> float:
         for thread in pool:
             thread.join()
 
-    return _spent(together)
+    return _spent(together, time.perf_counter)
 
 
 def run(corpus: Path, rounds: int) -> None:

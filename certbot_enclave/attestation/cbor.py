@@ -61,7 +61,10 @@ class _Reader:
     def item(self, depth: int) -> Any:
         if depth > MAX_DEPTH:
             _malformed(f"more than {MAX_DEPTH} levels", "cbor-depth")
-        initial = self.take(1)[0]
+        initial = self.peek()
+        if initial < 0:
+            _malformed(f"1 byte expected at offset {self._at}", "cbor-truncated")
+        self._at += 1
         major, value = initial >> 5, initial & 31
         if major > _MAP:
             if initial not in self._simple:

@@ -55,4 +55,4 @@ def test_every_changed_byte_is_refused(genuine, tell):
             codes[refused(bytes(changed))] += 1
     tell(f"bytes of {len(genuine)} documents", codes)
     assert codes.total() == sum(len(data) for _item, data in genuine)
-    assert codes.keys() == FLIP_CODES
+    assert codes.keys() <= FLIP_CODES
