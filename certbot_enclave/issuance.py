@@ -17,6 +17,7 @@ from certbot_enclave.account.ca import ExternalAccount
 from certbot_enclave.account.gate import Gate
 from certbot_enclave.account.registration import Registered, Registration, Request
 from certbot_enclave.caa import formats, lookup, resolvers, verdict
+from certbot_enclave.caa.names import check_name
 from certbot_enclave.caa.verdict import Verdict
 from certbot_enclave.deploy import files
 from certbot_enclave.runtime import Runtime
@@ -90,7 +91,7 @@ class Issuance:
             PolicyError: A name cannot be bound by CAA (``name-refused``), http-01 cannot validate
                 it (``name-wildcard``), or the settings do not allow it (``name-unlisted``).
         """
-        names = frozenset(verdict.check_name(name) for name in requested)
+        names = frozenset(check_name(name) for name in requested)
         if not names:
             raise errors.PolicyError(
                 "no domain is named", code="names-missing", hint="name it: -d NAME"

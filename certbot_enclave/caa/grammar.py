@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from certbot_enclave import errors
 
@@ -24,8 +24,7 @@ _URI = re.compile(r"https://[A-Za-z0-9.:\[\]-]+/[!-~]*")
 Parameters = list[tuple[bytes, bytes]]
 
 
-@dataclass(frozen=True, order=True)
-class Record:
+class Record(NamedTuple):
     """One CAA record, as on the wire.
 
     Attributes:
@@ -37,6 +36,10 @@ class Record:
     flags: int
     tag: bytes
     value: bytes
+
+    def wire(self) -> bytes:
+        """Return the RDATA (RFC 8659 §4.1)."""
+        return bytes([self.flags, len(self.tag)]) + self.tag + self.value
 
     def text(self) -> str:
         """Return the presentation form, quoted and escaped (RFC 8659 §4.1.1)."""

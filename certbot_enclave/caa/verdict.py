@@ -9,7 +9,6 @@ authenticated.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -18,17 +17,7 @@ from certbot_enclave.caa import evaluate
 from certbot_enclave.caa.evaluate import Finding
 from certbot_enclave.caa.grammar import Record
 from certbot_enclave.caa.lookup import Climb
-
-_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
-# Registries that sell names below their own second level (publicsuffix.org, the largest ones). The
-# whole list is not worth its size here: a CA refuses the rest, and a wildcard below a suffix that
-# is missing here is reported as open, which is the safe side. Of its ICANN section only: a CA may
-# issue ``*.github.io`` to whoever holds that name (Baseline Requirements 3.2.2.6).
-PUBLIC_SUFFIXES = frozenset(
-    "ac.uk co.uk gov.uk org.uk com.au net.au org.au co.nz co.jp ne.jp or.jp com.br com.cn com.mx "
-    "com.tr com.tw co.in co.kr co.za com.sg com.hk".split()
-)
-
+from certbot_enclave.caa.names import PUBLIC_SUFFIXES
 
 _PUBLISH = "publish the records that bind issuance to this account"
 
@@ -86,44 +75,6 @@ class Verdict:
     def opens_gate(self) -> bool:
         """True if nobody else can, as far as the settings demand it."""
         return not self.findings
-
-
-def check_name(name: str) -> str:
-    """Check that a name can be bound by CAA at all.
-
-    Args:
-        name: A domain name, maybe with a leading ``*.`` or a trailing dot.
-
-    Returns:
-        Lower case, without the dot.
-
-    Raises:
-        PolicyError: An IP address, a single label, a public suffix, ``.onion``, or no host name in
-            A-labels (``name-refused``).
-    """
-    found = name.lower().removesuffix(".")
-    labels = found.removeprefix("*.").split(".")
-    reason = None
-    # Some signs outside ASCII have a lower case inside it: the Kelvin sign becomes k.
-    if (
-        not name.isascii()
-        or len(found) > 253
-        or not all(_LABEL.fullmatch(label) for label in labels)
-    ):
-        reason = "is no host name in A-labels"
-    elif labels[-1].isdigit():
-        reason = "is an IP address, which CAA cannot bind"
-    elif len(labels) < 2:
-        reason = "has a single label"
-    elif labels[-1] == "onion":
-        reason = "is an onion name, which DNS does not know"
-    elif ".".join(labels) in PUBLIC_SUFFIXES:
-        reason = "is a public suffix"
-    if reason is not None:
-        raise errors.PolicyError(
-            f"{name!r} {reason}", code="name-refused", hint="name a domain such as www.example.com"
-        )
-    return found
 
 
 def _accepted(target: str, zones: frozenset[str]) -> str | None:
@@ -203,7 +154,7 @@ def judge_name(
     """Judge one name.
 
     Args:
-        name: From `check_name`.
+        name: From `names.check_name`.
         subject: Who may issue.
         tolerance: What the owner accepts.
         climb: Looks up the relevant record set of a name (RFC 8659 §3).

@@ -23,6 +23,7 @@ COMMANDS = {
     "register": "make and register the account key; print what the domain owner needs",
     "attest": "make fresh evidence",
     "verify": "check evidence against the measurements of the code",
+    "caa": "records, verdicts and changes for the domain owner",
     "inspect": "show an attestation document or evidence, if it is authentic",
     "pcrs": "compute the measurements of an enclave image file",
     "simulate": "make a simulated enclave, for tests and demonstrations",

@@ -12,9 +12,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, Any, cast
 
 from certbot_enclave import errors
+
+if TYPE_CHECKING:
+    from certbot_enclave.policy import Policy
 
 
 @contextmanager
@@ -48,7 +51,36 @@ def read(path: str, limit: int) -> bytes:
         return file.read(limit + 1)
 
 
-def add_root(parser: argparse.ArgumentParser) -> None:
+def add_demanded(group: Any) -> None:
+    """Add the two options that name the code to trust, to a group in which they exclude each other.
+
+    Args:
+        group: From ``add_mutually_exclusive_group``.
+    """
+    group.add_argument(
+        "--policy",
+        metavar="FILE",
+        help="the image (.eif), its measurements as nitro-cli prints them, or a TOML policy",
+    )
+    group.add_argument("--image-id", metavar="HEX", help="Oyster image id, in place of a policy")
+
+
+def demanded(args: argparse.Namespace) -> Policy:
+    """Read the policy that was named by one of the options.
+
+    Raises:
+        PolicyError, FormatError, SignatureError: As `policy.load` and `policy.of_image_id`.
+        TransportError: As `opened`.
+    """
+    from certbot_enclave import policy
+
+    if args.image_id is not None:
+        return policy.of_image_id(args.image_id, "--image-id")
+    with opened(args.policy) as file:
+        return policy.load(file, args.policy)
+
+
+def add_root(parser: argparse._ActionsContainer) -> None:
     """Add the option that names another root than AWS's."""
     parser.add_argument(
         "--trust-root",

@@ -8,12 +8,11 @@ import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from certbot_enclave import errors, fields, policy, statement, verification
+from certbot_enclave import errors, fields, statement, verification
 from certbot_enclave.cli import nonce as nonce_option
 from certbot_enclave.cli import outside
 
 if TYPE_CHECKING:
-    from certbot_enclave.policy import Policy
     from certbot_enclave.verification import Verified
 
 
@@ -21,24 +20,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
     parser.add_argument("evidence", metavar="EVIDENCE", help="file with the evidence, - for stdin")
     parser.add_argument("--domain", metavar="NAME", required=True, help="what it must be about")
-    demanded = parser.add_mutually_exclusive_group(required=True)
-    demanded.add_argument(
-        "--policy",
-        metavar="FILE",
-        help="the image (.eif), its measurements as nitro-cli prints them, or a TOML policy",
-    )
-    demanded.add_argument("--image-id", metavar="HEX", help="Oyster image id, in place of a policy")
+    outside.add_demanded(parser.add_mutually_exclusive_group(required=True))
     outside.add_root(parser)
     parser.add_argument("--nonce", metavar="HEX", help="nonce that was asked for, 16 to 64 bytes")
     parser.add_argument("--caa", action="store_true", help="print the CAA records to publish")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
-
-
-def _policy(args: argparse.Namespace) -> Policy:
-    if args.image_id is not None:
-        return policy.of_image_id(args.image_id, "--image-id")
-    with outside.opened(args.policy) as file:
-        return policy.load(file, args.policy)
 
 
 def _domain(text: str) -> str:
@@ -114,7 +100,7 @@ def _print(table: dict[str, Any]) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Verify, and print what was proved and what was not checked."""
-    demanded = _policy(args)
+    demanded = outside.demanded(args)
     root, nonce = outside.root(args.trust_root), nonce_option.parse(args.nonce)
     name = _domain(args.domain)
     evidence = outside.read(args.evidence, statement.MAX_EVIDENCE)

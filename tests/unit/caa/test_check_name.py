@@ -4,7 +4,7 @@
 import pytest
 
 from certbot_enclave import errors
-from certbot_enclave.caa.verdict import check_name
+from certbot_enclave.caa.names import check_name
 
 
 @pytest.mark.parametrize(

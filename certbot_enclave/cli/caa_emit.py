@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``certbot-enclave caa emit``: the records that bind issuance to an account, in any form."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from certbot_enclave import errors
+from certbot_enclave.caa import formats, names, persist, publication
+from certbot_enclave.caa.formats import Format
+from certbot_enclave.caa.publication import Account, Publication
+from certbot_enclave.cli import caa_accounts
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this verb."""
+    parser.add_argument("name", metavar="NAME", nargs="+", help="domain name, in any letters")
+    caa_accounts.add_arguments(parser)
+    printed = parser.add_argument_group("the records")
+    printed.add_argument(
+        "--wildcard", action="store_true", help="allow the account *.NAME too; otherwise nobody"
+    )
+    printed.add_argument(
+        "--iodef", metavar="URL", help="where CAs report refusals: mailto:, https:"
+    )
+    printed.add_argument(
+        "--ttl", metavar="SECONDS", type=int, default=publication.TTL, help="default: 3600"
+    )
+    printed.add_argument(
+        "--format",
+        choices=list(formats.FORMATS),
+        metavar="FORMAT",
+        help=f"zone (default), or one of {', '.join(list(formats.FORMATS)[1:])}",
+    )
+    printed.add_argument("--zone", metavar="NAME", help="zone that holds the names")
+    printed.add_argument(
+        "--dns-persist",
+        choices=persist.DRAFTS,
+        metavar="DRAFT",
+        help="print the TXT records of dns-persist-01 too: 01, or 02 with a hashed account",
+    )
+    printed.add_argument(
+        "--account-hash-prefix",
+        metavar="URL",
+        help="accountHashPrefix of the CA's directory, for --dns-persist 02",
+    )
+    printed.add_argument(
+        "--thumbprint", metavar="BASE64URL", help="of the account's key, for --dns-persist 02"
+    )
+    printed.add_argument("--json", action="store_true", help="same as --format json")
+
+
+def _note(line: str) -> None:
+    print(f"certbot-enclave: note: {line}", file=sys.stderr)
+
+
+def _parsed(texts: Sequence[str]) -> list[str]:
+    """Read the names, each once; show those that have two forms."""
+    found = []
+    for text in texts:
+        name = names.parse(text)
+        if name.shown is None:
+            _note(f"{name.ascii} is no valid name of IDNA 2008")
+        elif name.shown != name.ascii:
+            _note(f"{name.shown} is {name.ascii}")
+        found.append(name.ascii)
+    return list(dict.fromkeys(found))
+
+
+def _zone(text: str | None) -> str | None:
+    if text is None:
+        return None
+    zone = names.parse(text).ascii
+    if zone.startswith("*."):
+        raise errors.PolicyError(f"--zone {text} is no zone", code="zone-invalid")
+    return zone
+
+
+def _note_covering(found: Sequence[Publication]) -> None:
+    """Tell of wildcards above, for which the records of the parent count."""
+    bound = {item.name for item in found}
+    for item in found:
+        parent = item.name.partition(".")[2]
+        if parent not in bound and "." in parent and parent not in names.PUBLIC_SUFFIXES:
+            _note(f"*.{parent} covers {item.name}: bind {parent} too, or its wildcard stays open")
+
+
+def _note_methods(accounts: Sequence[Account]) -> None:
+    """Tell of accounts that are allowed a wildcard, and could never get it."""
+    for account in accounts:
+        if not any(method.startswith(("dns-", "ca-")) for method in account.methods):
+            _note(f"CAs validate wildcards by DNS only, not by {','.join(account.methods)}")
+
+
+def _texts(
+    name: str, accounts: Sequence[Account], args: argparse.Namespace, *, wildcard: bool
+) -> tuple[str, ...]:
+    """Return the TXT records of dns-persist-01, if they are wanted."""
+    hashed = args.account_hash_prefix is not None or args.thumbprint is not None
+    if hashed and args.dns_persist != "02":
+        raise errors.PolicyError(
+            "--account-hash-prefix and --thumbprint are for --dns-persist 02",
+            code="persist-draft",
+        )
+    if args.dns_persist is None:
+        return ()
+    if args.thumbprint is not None:
+        if args.evidence is not None or len(accounts) != 1:
+            raise errors.PolicyError(
+                "--thumbprint is for one account, and without evidence, which has it",
+                code="persist-thumbprint",
+            )
+        accounts = [accounts[0]._replace(thumbprint=args.thumbprint)]
+    return persist.texts_of(
+        name,
+        accounts,
+        draft=args.dns_persist,
+        prefix=args.account_hash_prefix,
+        wildcard=wildcard,
+    )
+
+
+def _format(args: argparse.Namespace) -> Format:
+    name = args.format or ("json" if args.json else "zone")
+    if args.json and name != "json":
+        raise errors.PolicyError(f"--json is not --format {name}", code="format-twice")
+    chosen = formats.FORMATS[name]
+    if args.dns_persist and not chosen.texts:
+        raise errors.PolicyError(
+            f"--dns-persist goes with other formats than {name}",
+            code="format-without-txt",
+            hint="use zone, generic, nsupdate or json, and enter the TXT record by hand",
+        )
+    args.json = name == "json"  # of a failure too
+    return chosen
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the records of the names."""
+    chosen = _format(args)
+    if not 1 <= args.ttl < 1 << 31:
+        raise errors.PolicyError(
+            f"TTL is {args.ttl}, expected 1 to 2147483647 seconds (RFC 2181 §8)", code="ttl-range"
+        )
+    wanted, zone = _parsed(args.name), _zone(args.zone)
+    accounts_for = caa_accounts.chosen(args, _note)
+    found = []
+    for base in dict.fromkeys(name.removeprefix("*.") for name in wanted):
+        # The records of a wildcard stand below its star; asked for by name, it is allowed.
+        wildcard = args.wildcard or f"*.{base}" in wanted
+        asked = [name for name in (base, f"*.{base}") if name in wanted]
+        accounts = list(dict.fromkeys(item for name in asked for item in accounts_for(name)))
+        if wildcard:
+            _note_methods(accounts)
+        records = publication.records_of(accounts, wildcard=wildcard, iodef=args.iodef)
+        texts = _texts(base, accounts, args, wildcard=wildcard)
+        found.append(Publication(base, records, args.ttl, zone, texts))
+        if zone is not None:
+            publication.inside(found[-1])
+    text = chosen.write(found)
+    _note_covering(found)
+    if chosen.warning:
+        print(f"certbot-enclave: warning: {chosen.warning}", file=sys.stderr)
+    _note(chosen.use)
+    print(text)
+    return 0
