@@ -19,8 +19,10 @@ MAX_ITEMS = 256  # in one array or map
 
 _UNSIGNED, _NEGATIVE, _BYTES, _TEXT, _ARRAY, _MAP = range(6)
 _NULL, _INDEFINITE_MAP, _BREAK = 0xF6, 0xBF, 0xFF
+_FALSE, _TRUE = 0xF4, 0xF5
+_SHOWN = 40  # characters of a hostile key in an error
 _SIMPLE: dict[int, bool | None] = {_NULL: None}
-_WITH_BOOLEANS: dict[int, bool | None] = {_NULL: None, 0xF4: False, 0xF5: True}
+_WITH_BOOLEANS: dict[int, bool | None] = {_NULL: None, _FALSE: False, _TRUE: True}
 
 
 def _malformed(message: str, code: str) -> NoReturn:
@@ -99,7 +101,7 @@ class _Reader:
             if type(key) not in (int, str):
                 _malformed("a map key is neither number nor text", "cbor-key")
             if key in table:
-                _malformed(f"map key {key!r} occurs twice", "cbor-duplicate")
+                _malformed(f"map key {str(key)[:_SHOWN]!r} occurs twice", "cbor-duplicate")
             table[key] = self.item(depth + 1)
         if count is None and self.take(1) != bytes([_BREAK]):
             _malformed(f"more than {MAX_ITEMS} items", "cbor-size")
@@ -144,9 +146,11 @@ def _head(major: int, value: int) -> bytes:
 
 
 def dumps(value: Any, *, indefinite_map: bool = False) -> bytes:
-    """Write what `loads` reads: int, str, bytes, None, list or dict, in that form."""
+    """Write what `loads` reads: int, str, bytes, None, bool, list or dict, in that form."""
     if value is None:
         return bytes([_NULL])
+    if isinstance(value, bool):
+        return bytes([_TRUE if value else _FALSE])
     if isinstance(value, int):
         return _head(_UNSIGNED, value) if value >= 0 else _head(_NEGATIVE, -1 - value)
     if isinstance(value, bytes):

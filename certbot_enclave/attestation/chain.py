@@ -12,7 +12,7 @@ certificate-format     DER of an X.509 certificate, no extension      RFC 5280 �
                        twice
 chain-version          X.509 version 3                                RFC 5280 §4.1.2.1
 chain-root             the first is the pinned root, byte for byte    AWS, "Root of trust"
-chain-serial           serial number of at most 20 bytes              RFC 5280 §4.1.2.2
+chain-serial           serial number positive, at most 20 bytes       RFC 5280 §4.1.2.2
 chain-key              every key is on P-384                          AWS; seen
 chain-algorithm        every signature is ecdsa-with-SHA384           AWS; seen
 chain-order            each is issued by the one before it; none      AWS; RFC 5280 §6.1
@@ -129,8 +129,9 @@ class _Link:
         if der[at : at + len(_VERSION_3)] != _VERSION_3:
             raise _wrong(role, "is not of version 3", "chain-version")
         begin, at = _content(der, at + len(_VERSION_3))
-        if at - begin > _MAX_SERIAL:
-            raise _wrong(role, "has a serial number of more than 20 bytes", "chain-serial")
+        serial = der[begin:at]
+        if len(serial) > _MAX_SERIAL or serial[0] >= 128 or not any(serial):
+            raise _wrong(role, "has a serial number that is not 1 to 20 bytes", "chain-serial")
         # Inside of what is signed the same must stand as outside: RFC 5280 §4.1.2.3.
         inside = der[at : at + len(_ECDSA_WITH_SHA384)] == _ECDSA_WITH_SHA384
         if not inside or certificate.signature_algorithm_oid != _OID_ECDSA_WITH_SHA384:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -88,6 +89,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
+    if not sys.warnoptions:
+        # Libraries warn of odd certificates, on lines of their own; what is wrong is an error here.
+        warnings.simplefilter("ignore")
     arguments = list(sys.argv[1:] if argv is None else argv)
     # Options come after the command, so the first word that names one is the command.
     command = next((word for word in arguments if word in COMMANDS), None)

@@ -108,5 +108,5 @@ def root(path: str | None) -> bytes | None:
         x509.load_pem_x509_certificate(pem)
         body = pem.split(b"-----BEGIN CERTIFICATE-----")[1].split(b"-----END CERTIFICATE-----")[0]
         return binascii.a2b_base64(body)
-    except (ValueError, IndexError, x509.InvalidVersion, Warning) as error:
+    except (ValueError, IndexError, x509.InvalidVersion) as error:
         raise errors.PolicyError(f"{path} is no PEM certificate", code="trust-root") from error

@@ -171,6 +171,25 @@ VALUES = (
 )
 
 
+def test_booleans_where_they_are_asked_for():
+    for value, data in ((True, b"\xf5"), (False, b"\xf4"), ({"a": [True, 1]}, None)):
+        written = cbor.dumps(value)
+        assert data in (None, written)
+        found = cbor.loads(written, booleans=True)
+        assert repr(found) == repr(value)
+        with pytest.raises(errors.FormatError) as caught:
+            cbor.loads(written)
+        assert caught.value.code == "cbor-type"
+
+
+def test_error_quotes_little_of_a_hostile_key():
+    key = cbor.dumps("k" * 5000)
+    with pytest.raises(errors.FormatError) as caught:
+        cbor.loads(b"\xa2" + key + b"\0" + key + b"\0")
+    assert caught.value.code == "cbor-duplicate"
+    assert len(str(caught.value)) < 100
+
+
 @given(VALUES)
 def test_round_trip(value):
     assert cbor.loads(cbor.dumps(value)) == value

@@ -385,16 +385,20 @@ def test_certificate_that_cannot_be_read(der, at):
     assert caught.value.code == "certificate-format"
 
 
-def test_serial_number_that_is_not_positive():
-    # cryptography only warns; with warnings as errors, as here, that must not escape either.
-    def mangle(tbs):
-        start = tbs.index(bytes.fromhex("a003020102")) + 7  # behind the serial's tag and length
-        return tbs[:start] + b"\x80" + tbs[start + 1 :]
-
+def test_warning_of_the_library_does_not_escape():
+    # With warnings as errors, as here, what it warns of is a certificate that cannot be read.
     with pytest.raises(errors.FormatError) as caught:
-        _verify(forge.chain(leaf={"mangle": mangle}))
+        _verify(forge.chain(leaf={"mangle": _serial(b"\x80")}))
     assert caught.value.code == "certificate-format"
     assert "serial number" in str(caught.value)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("data", [b"\x80", b"\x80" + b"\xff" * 19, b"\0"], ids=["negative", "long", "zero"])
+def test_serial_number_that_is_not_positive(data):
+    with pytest.raises(errors.ChainError) as caught:
+        _verify(forge.chain(leaf={"mangle": _serial(data)}))
+    assert caught.value.code == "chain-serial"
 
 
 # What an independent verifier accepts of `certificate` -> extensions: the hardware's shape, with

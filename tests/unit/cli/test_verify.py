@@ -261,14 +261,8 @@ def _unknown_version(tbs):
     return tbs.replace(bytes.fromhex("a003020102"), bytes.fromhex("a003020103"))
 
 
-def _negative_serial(tbs):
-    start = tbs.index(bytes.fromhex("a003020102")) + 7  # behind the serial's tag and length
-    return tbs[:start] + b"\x80" + tbs[start + 1 :]
-
-
-@pytest.mark.parametrize("mangle", [_unknown_version, _negative_serial])
-def test_root_that_cryptography_does_not_like(world, mangle):
-    made = forge.chain(root={"mangle": mangle})
+def test_root_that_cryptography_does_not_like(world):
+    made = forge.chain(root={"mangle": _unknown_version})
     body = base64.encodebytes(made.root)
     root = world.file("root", BEGIN + body + b"-----END CERTIFICATE-----\n")
     assert refused(world.verify(world.evidence(), root=root), 2, "no PEM certificate")
