@@ -394,7 +394,9 @@ def test_warning_of_the_library_does_not_escape():
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("data", [b"\x80", b"\x80" + b"\xff" * 19, b"\0"], ids=["negative", "long", "zero"])
+@pytest.mark.parametrize(
+    "data", [b"\x80", b"\x80" + b"\xff" * 19, b"\0"], ids=["negative", "long", "zero"]
+)
 def test_serial_number_that_is_not_positive(data):
     with pytest.raises(errors.ChainError) as caught:
         _verify(forge.chain(leaf={"mangle": _serial(data)}))
