@@ -37,6 +37,7 @@ mutate: $(VENV)/ready servers ## Remove each check in turn; a test must turn red
 	$(BIN)/python -m tests.mutate
 
 bench: $(VENV)/ready servers ## Measure against peers, as ratios
+	@sh tests/support/system_packages.sh dnsperf
 	$(BIN)/python -m benchmarks.run
 
 clean: ## Remove what these targets made

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The benchmarks (``make bench``): documents per second, verification's cold start, issuance."""
+"""The benchmarks (``make bench``): documents and names per second, cold start, issuance."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks import documents
+from benchmarks import caa, documents
 from benchmarks.alternating import compare, report
 from tests.conftest import CORPUS
 from tests.support.ca.launcher import TestCA
@@ -103,6 +103,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="certbot-enclave-bench.", dir="/dev/shm") as folder:
         tempfile.tempdir = folder
         documents.run(CORPUS, args.runs)
+        caa.run(3)
         verification(Path(folder), args.runs * 2)
         issuance(Path(folder), args.runs)
     return 0

@@ -140,7 +140,7 @@ def strict(
 
 
 def _liberal_binding(
-    record: Record, parameters: Parameters, account_uri: str, methods: Collection[str]
+    record: Record, parameters: Parameters, account_uris: Collection[str], methods: Collection[str]
 ) -> list[Finding]:
     """Find what a record of our own issuer leaves open."""
     text = record.text()
@@ -152,7 +152,7 @@ def _liberal_binding(
         found.append(
             Finding("duplicate-parameter", text, "accounturi twice is read in several ways", pin)
         )
-    elif exact and exact[0] != account_uri.encode():
+    elif exact and exact[0] not in [uri.encode() for uri in account_uris]:
         found.append(Finding("foreign-account", text, "another account at our CA is allowed", pin))
     elif variants and not exact:
         found.append(
@@ -194,7 +194,7 @@ def _liberal_binding(
 
 
 def _liberal_record(
-    record: Record, issuer: str, account_uri: str, methods: Collection[str]
+    record: Record, issuer: str, account_uris: Collection[str], methods: Collection[str]
 ) -> list[Finding]:
     name, parameters = grammar.split_liberal(record.value)
     if not name:
@@ -218,7 +218,7 @@ def _liberal_record(
                 f"write {issuer}",
             )
         )
-    return found + _liberal_binding(record, parameters, account_uri, methods)
+    return found + _liberal_binding(record, parameters, account_uris, methods)
 
 
 def liberal(
@@ -228,6 +228,7 @@ def liberal(
     account_uri: str,
     methods: Collection[str],
     wildcard: bool,
+    also: Collection[str] = (),
 ) -> tuple[Finding, ...]:
     """Find everybody else who could be allowed, in the most permissive reading.
 
@@ -237,6 +238,7 @@ def liberal(
         account_uri: Our account.
         methods: Our validation methods.
         wildcard: Whether to read it for a wildcard.
+        also: Further accounts of ours.
 
     Returns:
         The findings; empty means that nobody else could.
@@ -253,5 +255,5 @@ def liberal(
             found.append(Finding("no-issue", None, "these CAA records restrict nobody", publish))
             continue
         for record in relevant:
-            found += _liberal_record(record, issuer, account_uri, methods)
+            found += _liberal_record(record, issuer, (account_uri, *also), methods)
     return tuple(dict.fromkeys(found))

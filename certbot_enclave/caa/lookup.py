@@ -8,7 +8,7 @@ resolver answered. `climb` is the plain synchronous driver.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from certbot_enclave import errors
@@ -26,6 +26,8 @@ class Answer:
         authenticated: The resolver says that DNSSEC holds, for a denial too.
         aliases: Every name that CNAME or DNAME led to, in order.
         failure: Why there is no usable answer, or None.
+        ttl: Seconds for which the resolver keeps it, aliases included; None without records.
+        synthesized: A DNS wildcard stands behind it, as far as signatures tell (RFC 4034 §3.1.3).
     """
 
     name: str
@@ -34,16 +36,20 @@ class Answer:
     authenticated: bool = False
     aliases: tuple[str, ...] = ()
     failure: str | None = None
+    ttl: int | None = field(default=None, compare=False)
+    synthesized: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)
 class Step:
-    """What all resolvers agreed on about one name."""
+    """What all resolvers agreed on about one name; of their TTLs, the longest."""
 
     name: str
     records: tuple[Record, ...]
     authenticated: bool
     aliases: tuple[str, ...]
+    ttl: int | None = field(default=None, compare=False)
+    synthesized: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -130,6 +136,8 @@ class Climbing:
             tuple(sorted(first.records)),
             all(answer.authenticated for answer in answers),
             first.aliases,
+            max((answer.ttl for answer in answers if answer.ttl is not None), default=None),
+            any(answer.synthesized for answer in answers),
         )
         self._steps.append(step)
         # The parent of the name itself, never of an alias's target (RFC 8659 §3).

@@ -9,6 +9,7 @@ with RFC 8310's strict profile).
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 import ssl
 from collections.abc import Iterable
@@ -62,49 +63,83 @@ class DnsResolver:
         for _ in range(TRIES):
             try:
                 return read(name, self.label, self._exchange(name))
-            except dns.exception.Timeout:
-                failure = f"no answer within {self.timeout:g} seconds"
-            except ssl.SSLError as error:
-                why = getattr(error, "verify_message", None) or error.reason or error
-                failure = f"TLS: {why}"
-            except OSError as error:
-                failure = f"{error.strerror or error}"
-            except EOFError:
-                failure = "the connection ended before the answer"
-            except (dns.exception.DNSException, errors.FormatError) as error:
-                failure = _malformed(error)
-                break
+            except (dns.exception.DNSException, OSError, EOFError, errors.FormatError) as error:
+                failure, again = explain(error, self.timeout)
+                if not again:
+                    break
         return Answer(name, self.label, failure=failure)
 
     def _exchange(self, name: str) -> Message:
-        import dns.flags
-        import dns.message
         import dns.query
-        import dns.rdatatype
 
-        query = dns.message.make_query(
-            name + ".",
-            dns.rdatatype.CAA,
-            flags=dns.flags.RD | dns.flags.AD,
-            use_edns=0,
-            ednsflags=dns.flags.DO,
-            payload=PAYLOAD,
-        )
+        query = question(name)
         if self.tls_name is None:
             answer, _ = dns.query.udp_with_fallback(
                 query, self.address, timeout=self.timeout, port=self.port
             )
             return answer
-        context = ssl.create_default_context(cafile=self.roots)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
         return dns.query.tls(
             query,
             self.address,
             timeout=self.timeout,
             port=self.port,
-            ssl_context=context,
+            ssl_context=self.context(),
             server_hostname=self.tls_name,
         )
+
+    def context(self) -> ssl.SSLContext:
+        """Return what its certificate is checked with.
+
+        Raises:
+            OSError: The roots cannot be read, or are none.
+        """
+        context = ssl.create_default_context(cafile=self.roots)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        return context
+
+
+def question(name: str) -> Message:
+    """Make the question for the CAA records of a name, with an id of its own."""
+    import dns.flags
+    import dns.message
+    import dns.rdatatype
+
+    return dns.message.make_query(
+        name + ".",
+        dns.rdatatype.CAA,
+        flags=dns.flags.RD | dns.flags.AD,
+        use_edns=0,
+        ednsflags=dns.flags.DO,
+        payload=PAYLOAD,
+    )
+
+
+def explain(error: Exception, timeout: float) -> tuple[str, bool]:
+    """Tell why a try gave no usable answer.
+
+    Args:
+        error: A DNSException, OSError, EOFError or FormatError.
+        timeout: What one try had, in seconds.
+
+    Returns:
+        One line, and whether another try could help.
+    """
+    import dns.exception
+
+    if isinstance(error, dns.exception.Timeout) or (
+        # As asyncio has it; the kernel's own has a number.
+        isinstance(error, TimeoutError) and error.errno is None
+    ):
+        return f"no answer within {timeout:g} seconds", True
+    if isinstance(error, ssl.SSLError):
+        words = (getattr(error, name, None) for name in ("verify_message", "reason"))
+        return f"TLS: {next(filter(None, words), error)}", True
+    if isinstance(error, OSError):
+        # asyncio has words of its own for what the kernel says.
+        return os.strerror(error.errno) if error.errno else f"{error}", True
+    if isinstance(error, EOFError):
+        return "the connection ended before the answer", True
+    return _malformed(error), False
 
 
 def _malformed(error: Exception) -> str:
@@ -197,12 +232,21 @@ def read(name: str, label: str, answer: Message) -> Answer:
     }
     if records and absent:
         raise errors.FormatError("records of a name that does not exist", code="answer-nxdomain")
+    ttls = [rrset.ttl for rrset in answer.answer if rrset.rdtype != dns.rdatatype.RRSIG]
     return Answer(
         name,
         label,
         tuple(sorted(records)),
         authenticated=bool(answer.flags & dns.flags.AD),
         aliases=tuple(link.to_text(omit_final_dot=True).lower() for link in chain[1:]),
+        ttl=min(ttls) if records else None,
+        # A signature that counts fewer labels than its owner has is that of a wildcard.
+        synthesized=any(
+            item.labels < len(rrset.name) - 1
+            for rrset in answer.answer
+            if rrset.rdtype == dns.rdatatype.RRSIG
+            for item in rrset
+        ),
     )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 from certbot_enclave import errors
 from certbot_enclave.caa import evaluate
@@ -24,11 +25,19 @@ _PUBLISH = "publish the records that bind issuance to this account"
 
 @dataclass(frozen=True)
 class Subject:
-    """Who may issue: our account, at this issuer, by these methods; at least one."""
+    """Who may issue: our account, at this issuer, by these methods; at least one.
+
+    Attributes:
+        issuer: Issuer domain name of the CA.
+        account_uri: ACME account URL.
+        methods: Validation method labels.
+        also: Further accounts of ours at that CA: those of a second enclave, or of its staging.
+    """
 
     issuer: str
     account_uri: str
     methods: tuple[str, ...]
+    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -148,6 +157,43 @@ def _judge_covering(parent: str, name: str, covering: Climb, opening: Finding) -
     )
 
 
+# Names below one parent have one record set: it is read once, and these are pure functions.
+
+
+@lru_cache(maxsize=32)
+def _others(records: tuple[Record, ...], subject: Subject, wildcard: bool) -> tuple[Finding, ...]:
+    return evaluate.liberal(
+        records,
+        issuer=subject.issuer,
+        account_uri=subject.account_uri,
+        methods=subject.methods,
+        wildcard=wildcard,
+        also=subject.also,
+    )
+
+
+@lru_cache(maxsize=32)
+def _ours(
+    records: tuple[Record, ...], issuer: str, uri: str, method: str, wildcard: bool
+) -> evaluate.Decision:
+    return evaluate.strict(
+        records, issuer=issuer, account_uris=(uri,), method=method, wildcard=wildcard
+    )
+
+
+def looked_at(name: str) -> tuple[str, ...]:
+    """Return the names whose record sets decide: its own, then that of the covering wildcard.
+
+    Args:
+        name: From `check_name`.
+    """
+    base = name.removeprefix("*.")
+    parent = base.partition(".")[2]
+    if base != name or "." not in parent or parent in PUBLIC_SUFFIXES:
+        return (base,)
+    return (base, parent)
+
+
 def judge_name(
     name: str, subject: Subject, tolerance: Tolerance, climb: Callable[[str], Climb]
 ) -> Verdict:
@@ -157,7 +203,7 @@ def judge_name(
         name: From `names.check_name`.
         subject: Who may issue.
         tolerance: What the owner accepts.
-        climb: Looks up the relevant record set of a name (RFC 8659 §3).
+        climb: Looks up the relevant record set of a name (RFC 8659 §3): of those of `looked_at`.
 
     Raises:
         GateError: Resolvers disagree.
@@ -169,45 +215,31 @@ def judge_name(
     own = climb(base)
     climbs = [own]
 
-    def others(found: Climb, *, reading: bool) -> tuple[Finding, ...]:
-        return evaluate.liberal(
-            found.records,
-            issuer=subject.issuer,
-            account_uri=subject.account_uri,
-            methods=subject.methods,
-            wildcard=reading,
-        )
-
-    findings = [*others(own, reading=False), *others(own, reading=True)]
+    findings = [*_others(own.records, subject, False), *_others(own.records, subject, True)]
     if own.found_at not in (None, base):
         # Changing an inherited record would change it for other names too.
         findings = [
             replace(finding, fix=f"{_PUBLISH} at {base}: they go before those of {own.found_at}")
             for finding in findings
         ]
-    for method in subject.methods:
-        decision = evaluate.strict(
-            own.records,
-            issuer=subject.issuer,
-            account_uris=(subject.account_uri,),
-            method=method,
-            wildcard=wildcard,
-        )
-        if not decision.allowed:
-            findings.append(
-                Finding(
-                    "not-allowed",
-                    None,
-                    f"the CA would refuse our own account: {decision.reason}",
-                    f"{_PUBLISH}, and no others",
+    for uri in (subject.account_uri, *subject.also):
+        for method in subject.methods:
+            decision = _ours(own.records, subject.issuer, uri, method, wildcard)
+            if not decision.allowed:
+                whose = uri if subject.also else "our own account"
+                findings.append(
+                    Finding(
+                        "not-allowed",
+                        None,
+                        f"the CA would refuse {whose}: {decision.reason}",
+                        f"{_PUBLISH}, and no others",
+                    )
                 )
-            )
     conditions: set[str] = set()
-    parent = base.partition(".")[2]
-    if not wildcard and "." in parent and parent not in PUBLIC_SUFFIXES:
+    for parent in looked_at(name)[1:]:
         covering = climb(parent)
         climbs.append(covering)
-        open_above = others(covering, reading=True)
+        open_above = _others(covering.records, subject, True)
         if open_above and tolerance.covering_wildcard:
             conditions.add("covering-wildcard-open")
         elif open_above:
@@ -230,5 +262,5 @@ def judge_name(
 
 def unknown(name: str, error: errors.Error, resolvers: tuple[str, ...]) -> Verdict:
     """Return the verdict when a lookup failed: open, since nothing is known."""
-    finding = Finding("lookup-failed", None, str(error), error.hint)
+    finding = Finding(error.code, None, str(error), error.hint)
     return Verdict(name, "open", (finding,), (), resolvers, None, error)

@@ -10,6 +10,7 @@ from importlib import import_module
 # `add_arguments(parser)` and `run(args) -> int`; what is slow to import it imports in `run`.
 VERBS = {
     "emit": "print the CAA records that bind issuance to an account, for any DNS provider",
+    "check": "find out whether anybody else could get a certificate",
 }
 
 

@@ -84,8 +84,7 @@ server:
     {anchor}
     local-zone: "test." nodefault
     ede: yes
-    cache-max-ttl: 0
-    cache-max-negative-ttl: 0
+    {cache}
     harden-referral-path: no
     aggressive-nsec: no
     trust-anchor-signaling: no
@@ -104,7 +103,9 @@ class Unbound:
         name: What the certificate is for.
     """
 
-    def __init__(self, state: Path, world: DnsWorld, *, validating: bool, name: str) -> None:
+    def __init__(
+        self, state: Path, world: DnsWorld, *, validating: bool, name: str, caching: bool
+    ) -> None:
         state.mkdir()
         self.name = name
         self.port, self.tls_port = free_port(), free_port()
@@ -115,6 +116,7 @@ class Unbound:
             tls_port=self.tls_port,
             tls=pem,
             state=state,
+            cache="" if caching else "cache-max-ttl: 0\n    cache-max-negative-ttl: 0",
             modules="validator iterator" if validating else "iterator",
             anchor=f'trust-anchor-file: "{world.anchor}"' if validating else "",
         )
@@ -213,16 +215,19 @@ class DnsWorld:
         self._stack.callback(knot.stop)
         self.resolver = self.start_resolver()
 
-    def start_resolver(self, *, validating: bool = True, name: str = RESOLVER_NAME) -> Unbound:
+    def start_resolver(
+        self, *, validating: bool = True, name: str = RESOLVER_NAME, caching: bool = False
+    ) -> Unbound:
         """Start another resolver.
 
         Args:
             validating: One that does not validate never sets the AD bit.
             name: What its certificate proves.
+            caching: One that does not answers with TTL 0.
         """
         self._resolvers += 1
         state = self.state / f"unbound-{self._resolvers}"
-        resolver = Unbound(state, self, validating=validating, name=name)
+        resolver = Unbound(state, self, validating=validating, name=name, caching=caching)
         self._stack.callback(resolver.stop)
         return resolver
 

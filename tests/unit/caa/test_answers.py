@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """A response is read as records, their absence or a failure; nothing in it is passed over."""
 
+import errno
+import ssl
+
 import dns.edns
+import dns.exception
 import dns.flags
 import dns.message
 import dns.rcode
@@ -14,7 +18,7 @@ from hypothesis import strategies as st
 from certbot_enclave import errors
 from certbot_enclave.caa.grammar import Record
 from certbot_enclave.caa.lookup import Answer
-from certbot_enclave.caa.resolvers import read
+from certbot_enclave.caa.resolvers import explain, question, read
 
 NAME = "www.example.com"
 CAA = '0 issue "ca.test"'
@@ -221,3 +225,43 @@ def test_no_record_and_no_alias_is_ever_passed_over(lines):
     assert holders <= {f"{[NAME, *found.aliases][-1]}."}
     assert bool(found.records) is bool(holders)
     assert found.aliases or not any(" DNAME " in line for line in lines)
+
+
+def test_the_shortest_ttl_of_an_answer_counts_and_no_records_have_none():
+    message = _message(f"{NAME}. CNAME lb.other.net.", f"lb.other.net. CAA {CAA}")
+    message.answer[0].ttl, message.answer[1].ttl = 60, 3600
+    assert read(NAME, "one", message).ttl == 60
+    assert _read(f"{NAME}. CAA {CAA}").ttl == 1
+    assert _read(f"{NAME}. CNAME lb.other.net.").ttl is None
+
+
+@pytest.mark.parametrize(("labels", "synthesized"), [(3, False), (2, True), (1, True)])
+def test_a_signature_of_fewer_labels_is_that_of_a_wildcard(labels, synthesized):
+    signature = f"CAA 13 {labels} 1 20300101000000 20200101000000 1 example.com. AAAA"
+    found = _read(f"{NAME}. CAA {CAA}", f"{NAME}. RRSIG {signature}")
+    assert found.synthesized is synthesized
+    assert not _read(f"{NAME}. CAA {CAA}").synthesized
+
+
+@pytest.mark.parametrize(
+    ("error", "text", "again"),
+    [
+        (dns.exception.Timeout(), "no answer within 2 seconds", True),
+        (TimeoutError(), "no answer within 2 seconds", True),
+        (OSError(errno.ECONNREFUSED, "Connect call failed"), "Connection refused", True),
+        (TimeoutError(errno.ETIMEDOUT, "x"), "Connection timed out", True),
+        (OSError("odd"), "odd", True),
+        (EOFError(), "the connection ended before the answer", True),
+        (ssl.SSLError(1, "[SSL: X] words"), "TLS: [SSL: X] words", True),
+        (errors.FormatError("bad \x1b", code="x"), "malformed answer: bad \\027", False),
+    ],
+)
+def test_why_a_try_gave_nothing(error, text, again):
+    assert explain(error, 2.0) == (text, again)
+
+
+def test_the_question_asks_for_authenticated_data():
+    made = question(NAME)
+    assert dns.flags.to_text(made.flags) == "RD AD"
+    assert (made.edns, made.ednsflags, made.payload) == (0, dns.flags.DO, 1232)
+    assert made.question[0].to_text() == f"{NAME}. IN CAA"

@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Verdicts for many names: the same climb and the same rules, with many questions on the way.
+
+This is the second driver of `lookup.Climbing`, on asyncio; the first is `lookup.climb`, which the
+gate uses. Only ``certbot-enclave caa check`` imports it. Within one run each name is asked about
+once, so that thousands of names below one parent cost little more than themselves; time on the
+way to a resolver is shared by as many questions as may be open at once. Memory does not grow with
+the number of names: what is kept for others, and what waits to be taken, is bounded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from certbot_enclave import errors
+from certbot_enclave.caa import lookup, verdict
+from certbot_enclave.caa.channels import Datagrams, Streams
+from certbot_enclave.caa.lookup import Answer, Climb
+from certbot_enclave.caa.resolvers import TRIES, DnsResolver, explain, question, read
+from certbot_enclave.caa.verdict import Subject, Tolerance, Verdict
+
+if TYPE_CHECKING:
+    from dns.message import Message
+
+OPEN = 128  # questions on the way to one resolver
+NAMES = 256  # names in progress, or done and waiting for one before them
+KEPT = 2048  # answers, in progress or done
+AHEAD = 1  # parents that are asked about with the name: one is, for the covering wildcard
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class _Line:
+    """Asks one resolver."""
+
+    def __init__(self, resolver: DnsResolver) -> None:
+        self.resolver = resolver
+        self._datagrams = Datagrams(resolver)
+        self._streams = Streams(resolver)
+        self._open = asyncio.Semaphore(OPEN)
+
+    async def ask(self, name: str) -> Answer:
+        """Ask as `DnsResolver.ask` does."""
+        import dns.exception
+
+        failure = "no try was made"
+        async with self._open:
+            for turn in range(TRIES):
+                try:
+                    async with asyncio.timeout(self.resolver.timeout):
+                        answer = await self._exchange(question(name), alone=turn > 0)
+                    return read(name, self.resolver.label, answer)
+                except (dns.exception.DNSException, OSError, EOFError, errors.FormatError) as error:
+                    failure, again = explain(error, self.resolver.timeout)
+                    if not again:
+                        break
+        return Answer(name, self.resolver.label, failure=failure)
+
+    async def _exchange(self, query: Message, *, alone: bool) -> Message:
+        import dns.message
+
+        if self.resolver.tls_name is None:
+            try:
+                return _read(query, await self._datagrams.ask(query), raise_on_truncation=True)
+            except dns.message.Truncated:
+                pass
+        asking = self._streams.ask_alone if alone else self._streams.ask
+        return _read(query, await asking(query))
+
+    async def close(self) -> None:
+        self._datagrams.close()
+        await self._streams.close()
+
+
+def _read(query: Message, wire: bytes, *, raise_on_truncation: bool = False) -> Message:
+    import dns.message
+
+    answer = dns.message.from_wire(wire, raise_on_truncation=raise_on_truncation)
+    if not query.is_response(answer):
+        raise errors.FormatError("it answers another question", code="answer-other")
+    return answer
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What was found about one name.
+
+    Attributes:
+        verdict: As `verdict.judge_name` has it, or `verdict.unknown`.
+        own: Its climb; None if a lookup failed.
+        above: The climb from the parent of the place where `own` ended, if that name is open
+            though it has records, and the lookup worked; None otherwise.
+    """
+
+    verdict: Verdict
+    own: Climb | None = None
+    above: Climb | None = None
+
+
+class Bulk:
+    """One run's questions. Use it as an asynchronous context.
+
+    Args:
+        resolvers: All must agree.
+        kept: How many answers are kept for names that share parents.
+    """
+
+    def __init__(self, resolvers: Sequence[DnsResolver], *, kept: int = KEPT) -> None:
+        self._resolvers, self._kept = tuple(resolvers), kept
+        self._labels = tuple(resolver.label for resolver in resolvers)
+        self._lines: list[_Line] = []
+        self._answers: dict[str, asyncio.Task[tuple[Answer, ...]]] = {}
+        self.asked = 0
+
+    async def __aenter__(self) -> Bulk:
+        self._lines = [_Line(resolver) for resolver in self._resolvers]
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        tasks = list(self._answers.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for line in self._lines:
+            await line.close()
+        await asyncio.sleep(0)  # the loop closes what was aborted in its next turn
+
+    async def _ask(self, name: str) -> tuple[Answer, ...]:
+        self.asked += 1
+        if len(self._lines) == 1:
+            return (await self._lines[0].ask(name),)
+        return tuple(await asyncio.gather(*(line.ask(name) for line in self._lines)))
+
+    def _answer(self, name: str) -> asyncio.Task[tuple[Answer, ...]]:
+        """Return the answers to a question, asked now, before, or in progress."""
+        task = self._answers.pop(name, None) or asyncio.create_task(self._ask(name))
+        # At the end, since it is the newest now; the oldest goes, unless somebody waits for it.
+        self._answers[name] = task
+        while len(self._answers) > self._kept:
+            oldest = next(iter(self._answers))
+            if not self._answers[oldest].done():
+                break
+            del self._answers[oldest]
+        return task
+
+    async def climb(self, name: str) -> Climb:
+        """Climb as `lookup.climb` does.
+
+        Raises:
+            TransportError, GateError: As `Climbing.feed`.
+        """
+        labels = name.split(".")
+        for level in range(min(len(labels), 1 + AHEAD)):
+            self._answer(".".join(labels[level:]))
+        climbing = lookup.Climbing(name, self._labels)
+        while (asking := climbing.question) is not None:
+            task = self._answer(asking)
+            # Another name may wait for the same answer.
+            climbing.feed(task.result() if task.done() else await asyncio.shield(task))
+        return climbing.result
+
+    async def judge(self, name: str, subject: Subject, tolerance: Tolerance) -> Looked:
+        """Look up and judge one name; a lookup that fails is a verdict too.
+
+        Args:
+            name: From `verdict.check_name`.
+            subject: Who may issue.
+            tolerance: What the owner accepts.
+        """
+        climbs: dict[str, Climb] = {}
+        try:
+            for item in verdict.looked_at(name):
+                climbs[item] = await self.climb(item)
+            found = verdict.judge_name(name, subject, tolerance, climbs.__getitem__)
+        except (errors.TransportError, errors.GateError) as error:
+            return Looked(verdict.unknown(name, error, self._labels))
+        own = climbs[name.removeprefix("*.")]
+        above = None
+        if found.findings and own.found_at is not None and "." in own.found_at:
+            try:
+                above = await self.climb(own.found_at.partition(".")[2])
+            except (errors.TransportError, errors.GateError):
+                above = None  # the verdict stands without it
+        return Looked(found, own, above)
+
+
+async def in_order(
+    items: Iterable[Item], work: Callable[[Item], Awaitable[Result]], *, limit: int = NAMES
+) -> AsyncIterator[Result]:
+    """Work on several items at once; yield the results in the order of the items.
+
+    Args:
+        items: Taken one by one, when there is room.
+        work: Does one.
+        limit: How many at once.
+    """
+
+    async def one(item: Item) -> Result:
+        return await work(item)
+
+    tasks: deque[asyncio.Task[Result]] = deque()
+    try:
+        for item in items:
+            tasks.append(asyncio.create_task(one(item)))
+            if len(tasks) >= limit:
+                yield await tasks.popleft()
+        while tasks:
+            yield await tasks.popleft()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Many questions on the way to one resolver: over few UDP sockets, or kept connections.
+
+Only `certbot_enclave.caa.bulk` uses this: the plugin and its gate ask one question at a time
+(`certbot_enclave.caa.resolvers`), with the same rules for what an answer is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING
+
+from certbot_enclave.caa.resolvers import DnsResolver
+
+if TYPE_CHECKING:
+    from dns.message import Message
+
+SOCKETS = 4  # UDP: a resolver with several threads gives each its share of our ports
+STREAMS = 2  # connections
+CONNECTS = 3  # attempts that fail in a row; after them nothing more is tried in this run
+
+
+class _Waiting:
+    """Questions on one socket or connection, by id."""
+
+    def __init__(self) -> None:
+        self._futures: dict[int, asyncio.Future[bytes]] = {}
+
+    def add(self, query: Message) -> asyncio.Future[bytes]:
+        """Wait for the answer to a question; it gets another id if its own is taken."""
+        while query.id in self._futures:
+            query.id = random.SystemRandom().randrange(1 << 16)
+        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._futures[query.id] = future
+        return future
+
+    def drop(self, query: Message) -> None:
+        """Wait no longer."""
+        self._futures.pop(query.id, None)
+
+    def answered(self, wire: bytes) -> None:
+        """Hand over what came; an answer that nobody waits for, or waits for any more, is lost."""
+        future = self._futures.get(int.from_bytes(wire[:2], "big")) if len(wire) > 1 else None
+        if future is not None and not future.done():
+            future.set_result(wire)
+
+    def failed(self, error: Exception) -> None:
+        """Tell all who wait that nothing will come."""
+        for future in self._futures.values():
+            if not future.done():
+                future.set_exception(error)
+
+
+class _Socket(asyncio.DatagramProtocol):
+    """One UDP socket, connected: the kernel drops what comes from elsewhere."""
+
+    def __init__(self) -> None:
+        self.waiting = _Waiting()
+
+    def datagram_received(self, data: bytes, addr: object) -> None:
+        self.waiting.answered(data)
+
+    def error_received(self, exc: Exception) -> None:
+        self.waiting.failed(exc)
+
+
+class Datagrams:
+    """UDP to a resolver on loopback.
+
+    Args:
+        resolver: Where.
+    """
+
+    def __init__(self, resolver: DnsResolver) -> None:
+        self._resolver = resolver
+        self._sockets: list[tuple[asyncio.DatagramTransport, _Socket]] = []
+        self._lock = asyncio.Lock()
+        self._turn = 0
+
+    async def _open(self) -> None:
+        async with self._lock:
+            while len(self._sockets) < SOCKETS:
+                made = await asyncio.get_running_loop().create_datagram_endpoint(
+                    _Socket, remote_addr=(self._resolver.address, self._resolver.port)
+                )
+                self._sockets.append(made)
+
+    async def ask(self, query: Message) -> bytes:
+        """Send a question and return what came back, unread.
+
+        Raises:
+            OSError: The kernel says that nobody listens.
+        """
+        if len(self._sockets) < SOCKETS:
+            await self._open()
+        self._turn += 1
+        transport, protocol = self._sockets[self._turn % len(self._sockets)]
+        future = protocol.waiting.add(query)
+        try:
+            transport.sendto(query.to_wire())
+            return await future
+        finally:
+            protocol.waiting.drop(query)
+
+    def close(self) -> None:
+        """Close the sockets."""
+        for transport, _ in self._sockets:
+            transport.close()
+
+
+class _Connection:
+    """One connection with several questions on the way (RFC 7766 §6.2.1.1, RFC 7858 §3.3).
+
+    Attributes:
+        open: More can be asked.
+        heard: How many answers came.
+    """
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+        self._waiting = _Waiting()
+        self.open, self.heard = True, 0
+        self._task = asyncio.create_task(self._read())
+
+    async def _read(self) -> None:
+        error: Exception
+        try:
+            while True:
+                size = int.from_bytes(await self._reader.readexactly(2), "big")
+                wire = await self._reader.readexactly(size)
+                self.heard += 1
+                self._waiting.answered(wire)
+        except (OSError, EOFError) as caught:
+            error = caught
+        self.close()
+        self._waiting.failed(error)
+
+    async def ask(self, query: Message) -> bytes:
+        future = self._waiting.add(query)
+        try:
+            wire = query.to_wire()
+            self._writer.write(len(wire).to_bytes(2, "big") + wire)
+            return await future
+        finally:
+            self._waiting.drop(query)
+
+    def close(self) -> None:
+        self.open = False
+        self._writer.close()
+
+    async def end(self) -> None:
+        self.open = False
+        self._task.cancel()
+        # Nobody waits for TLS to say good-bye.
+        self._writer.transport.abort()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+
+class Streams:
+    """Kept connections to a resolver: TLS where it has a name to prove, TCP otherwise.
+
+    Args:
+        resolver: Where.
+    """
+
+    def __init__(self, resolver: DnsResolver) -> None:
+        self._resolver = resolver
+        self._slots: list[asyncio.Task[_Connection] | None] = [None] * STREAMS
+        self._failures = 0
+        self._error: OSError | EOFError | None = None
+        self._turn = 0
+
+    async def _connect(self) -> _Connection:
+        if self._failures >= CONNECTS and self._error is not None:
+            raise self._error
+        resolver = self._resolver
+        try:
+            context = resolver.context() if resolver.tls_name else None
+            async with asyncio.timeout(resolver.timeout):
+                reader, writer = await asyncio.open_connection(
+                    resolver.address, resolver.port, ssl=context, server_hostname=resolver.tls_name
+                )
+        except (OSError, EOFError) as error:
+            self._failures, self._error = self._failures + 1, error
+            raise
+        self._failures = 0
+        return _Connection(reader, writer)
+
+    async def _connection(self) -> _Connection:
+        """Return an open connection; those who need one at once share one attempt."""
+        self._turn += 1
+        slot = self._turn % STREAMS
+        task = self._slots[slot]
+        if task is None or (
+            task.done() and (task.exception() is not None or not task.result().open)
+        ):
+            task = self._slots[slot] = asyncio.create_task(self._connect())
+        # Whoever runs out of time ends its own wait, and not that of the others.
+        return await asyncio.shield(task)
+
+    async def ask(self, query: Message) -> bytes:
+        """Send a question and return what came back, unread.
+
+        Raises:
+            OSError, EOFError: There is no connection, or it ended before any answer came.
+        """
+        while True:
+            connection = await self._connection()
+            heard = connection.heard
+            try:
+                return await connection.ask(query)
+            except (OSError, EOFError):
+                # Servers end a connection after some questions; those on the way go to the next.
+                if connection.heard == heard:
+                    raise
+
+    async def ask_alone(self, query: Message) -> bytes:
+        """Ask as `ask` does, over a connection of its own, for servers that take one question."""
+        connection = await self._connect()
+        try:
+            return await connection.ask(query)
+        finally:
+            await connection.end()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        tasks = [task for task in self._slots if task is not None]
+        for task in tasks:
+            task.cancel()  # does nothing to one that is done
+        for made in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(made, _Connection):
+                await made.end()

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is known about CAs: who enforces RFC 8657 already, and which accounts are for staging.
+
+Records that bind an account bind only CAs that read ``accounturi``. Every public CA has to from
+2027-03-15 (CA/Browser Forum ballot SC-098v2, Baseline Requirements 4.2.2.1.2). Until then a CA
+that does not would issue to any of its accounts.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import NamedTuple
+
+from certbot_enclave.caa.evaluate import Finding
+from certbot_enclave.caa.verdict import Subject
+
+MANDATORY = date(2027, 3, 15)
+CONDITION = "issuer-not-enforcing"
+
+
+class Enforcing(NamedTuple):
+    """A CA that says that it enforces RFC 8657.
+
+    Attributes:
+        issuer: Issuer domain name.
+        since: From when on.
+        source: Where it says so.
+    """
+
+    issuer: str
+    since: date
+    source: str
+
+
+ENFORCING = (
+    Enforcing(
+        "letsencrypt.org",
+        date(2022, 12, 31),  # "since the turn of the year": the last day that it can mean
+        "https://letsencrypt.org/docs/caa/, as of 2026-08-21",
+    ),
+)
+# Source: meta of the directory https://acme-staging-v02.api.letsencrypt.org/directory, 2026-11-23.
+STAGING = ("https://acme-staging-v02.api.letsencrypt.org/",)
+
+
+def judge_enforcement(subject: Subject, today: date) -> tuple[Finding, ...]:
+    """Find out whether the issuer's word is needed for what its records say.
+
+    Args:
+        subject: Who may issue.
+        today: The date to judge by, UTC.
+    """
+    known = any(item.issuer == subject.issuer and item.since <= today for item in ENFORCING)
+    if known or today >= MANDATORY:
+        return ()
+    return (
+        Finding(
+            "issuer-not-enforcing",
+            None,
+            f"{subject.issuer} is not known to read accounturi, and need not before {MANDATORY}: "
+            "any account there may do",
+            "use a CA that does, such as letsencrypt.org; "
+            "or, if its CPS says that it does, accept it with --allow-issuer",
+        ),
+    )
+
+
+def judge_staging(subject: Subject) -> tuple[Finding, ...]:
+    """Find out whether all our accounts are for staging: then nobody gets a trusted certificate."""
+    uris = (subject.account_uri, *subject.also)
+    if not all(uri.startswith(STAGING) for uri in uris):
+        return ()
+    return (
+        Finding(
+            "staging-uri-in-production",
+            None,
+            f"{subject.account_uri} is a staging account: no browser trusts its certificates, "
+            "and the CA refuses it for others",
+            "bind the account of the production directory, alone or beside it",
+        ),
+    )
