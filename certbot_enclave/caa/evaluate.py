@@ -3,7 +3,8 @@
 
 *Strict* is Boulder's (Let's Encrypt): what our own CA must find to issue to us. *Liberal* is the
 union of the most permissive readings of all parsers studied: what any CA could find to issue to
-somebody else. Where they differ, the liberal one permits:
+somebody else. Where they differ, the liberal one permits. Each row is a vector of its own
+(``tests/unit/caa/test_readings.py``):
 
 ===========================================  ==================  ==============================
 input                                        strict              liberal
@@ -16,21 +17,26 @@ no ``accounturi``                            every account       anybody there
 ``accounturl=…``, ``account-uri=…``          unknown, or void    not a binding: anybody there
 ``accounturi`` twice                         void                not a binding: anybody there
 another account, also by a trailing slash    not us              that account
+our account, but told apart after ``?``      us                  anybody there: ``?…`` may be cut
 no ``validationmethods``                     every method        finding
-``validationmethods`` twice, other labels    void, or refused    those methods
+``validationmethods`` twice                  void                all that are named
+other labels, or none                        refused             those methods
 ``ca-tbr-N`` labels, other case              unknown             those methods
-malformed value (trailing ``;``, hyphens…)   void                read as well as it goes
+trailing ``;`` after parameters              void                read as if it were not there
+malformed parameters (hyphens, no ``=``, …)  void                read as well as it goes
 other blanks or NUL around parts             part of them        stripped, finding
 issuer empty                                 nobody              nobody
 critical flag on an unknown tag              nobody at all       ignored: a CA may know the tag
 reserved flag bits                           bit 1 is critical   ignored
 tag in another case                          same tag            same tag
 blanks around a tag                          another tag         either, whichever permits more
+tag that is not letters and digits           another tag         unreadable answer, finding
 ===========================================  ==================  ==============================
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -39,7 +45,9 @@ from certbot_enclave.caa.grammar import Parameters, Record
 
 _KNOWN_TAGS = (b"iodef", b"issuemail", b"issuevmc")
 _CRITICAL = 128 | 1  # Boulder reads the lowest bit as critical too
-_LABEL_CHARACTERS = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-")
+_LABEL = re.compile(rb"[0-9A-Za-z-]+")
+# Boulder passes over a label that names no method of its own, the requested one too.
+_METHODS = (b"http-01", b"dns-01", b"tls-alpn-01", b"dns-account-01", b"dns-persist-01")
 _NEAR_ACCOUNT = (b"accounturi", b"accounturl", b"accounturis", b"acounturi", b"account")
 
 
@@ -53,7 +61,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class Finding:
-    """One way for somebody else to get a certificate.
+    """What keeps a name from being exclusively ours.
 
     Attributes:
         name: Stable, kebab-case.
@@ -72,7 +80,7 @@ def _relevant(records: Sequence[Record], *, wildcard: bool, strip: bool) -> list
     """Return the records that decide (RFC 8659 §4.2, §4.3), or None if nothing restricts."""
 
     def tag(record: Record) -> bytes:
-        return (record.tag.strip() if strip else record.tag).lower()
+        return (grammar.stripped(record.tag) if strip else record.tag).lower()
 
     issue = [record for record in records if tag(record) == b"issue"]
     issuewild = [record for record in records if tag(record) == b"issuewild"]
@@ -81,9 +89,9 @@ def _relevant(records: Sequence[Record], *, wildcard: bool, strip: bool) -> list
 
 def _strict_method(value: bytes, method: bytes) -> bool:
     for label in value.split(b","):
-        if not label or not set(label) <= _LABEL_CHARACTERS:
+        if not _LABEL.fullmatch(label):
             return False
-        if label == method:
+        if label == method and label in _METHODS:
             return True
     return False
 
@@ -102,7 +110,7 @@ def _strict_record(
     methods = _values(parsed[1], b"validationmethods")
     if len(accounts) > 1 or len(methods) > 1:
         return False
-    if accounts and accounts[0] not in account_uris:
+    if accounts and (accounts[0] not in account_uris or not grammar.is_url(accounts[0])):
         return False
     return not methods or _strict_method(methods[0], method)
 
@@ -154,6 +162,15 @@ def _liberal_binding(
         )
     elif exact and exact[0] not in [uri.encode() for uri in account_uris]:
         found.append(Finding("foreign-account", text, "another account at our CA is allowed", pin))
+    elif exact and set(exact[0]) & set(b"?#"):
+        found.append(
+            Finding(
+                "ambiguous-account",
+                text,
+                "a CA that compares URIs up to their path takes other accounts for ours",
+                "use an account at a CA whose account URIs differ in the path",
+            )
+        )
     elif variants and not exact:
         found.append(
             Finding(
@@ -221,6 +238,19 @@ def _liberal_record(
     return found + _liberal_binding(record, parameters, account_uris, methods)
 
 
+def _judge_tags(records: Sequence[Record]) -> list[Finding]:
+    return [
+        Finding(
+            "malformed-tag",
+            record.text(),
+            "software that cannot read it fails the lookup, which some CAs take for permission",
+            "remove this record",
+        )
+        for record in records
+        if not record.tag.isalnum()
+    ]
+
+
 def liberal(
     records: Sequence[Record],
     *,
@@ -247,6 +277,7 @@ def liberal(
     if not records:
         return (Finding("no-caa", None, "without CAA records every CA may issue", publish),)
     found: list[Finding] = []
+    found += _judge_tags(records)
     # A parser that strips blanks from tags sees a property where another sees an unknown tag; each
     # reading can permit what the other forbids.
     for strip in (False, True):

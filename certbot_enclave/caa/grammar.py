@@ -20,6 +20,20 @@ _STRICT_VALUE = re.compile(rb"[\x21-\x3a\x3c-\x7e]*")
 _ISSUER = re.compile(r"([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _METHOD = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 _URI = re.compile(r"https://[A-Za-z0-9.:\[\]-]+/[!-~]*")
+# What Go's net/url parses, of text that `_STRICT_VALUE` matches: an opaque URL, one with an
+# authority, one with a path alone, or a relative one whose first segment has no colon.
+_ESCAPE = r"%[0-9A-Fa-f]{2}"
+_SCHEME = r"[A-Za-z][A-Za-z0-9+.-]*:"
+_PATH = rf"(?:/(?:[^%?\#]|{_ESCAPE})*)?"
+_HOST = r"""(?:[A-Za-z0-9._~!$&'()*+,;=<>"\[\]-]|%25|%[89A-Fa-f][0-9A-Fa-f])"""
+_AUTHORITY = (
+    rf"(?:(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|{_ESCAPE})*@)?"
+    rf"(?:(?!\[){_HOST}*|(?!\[)(?:{_HOST}|:)*:[0-9]*|\[(?:{_HOST}|:)*\](?::[0-9]*)?)"
+)
+_URL = re.compile(
+    rf"(?:{_SCHEME}(?:[^/?\#][^?\#]*)?|(?:{_SCHEME})?//{_AUTHORITY}{_PATH}|{_SCHEME}(?!//){_PATH}"
+    rf"|(?!//[^/]){_PATH}|(?:[^%:/?\#]|{_ESCAPE})+{_PATH})(?:\?[^\#]*)?(?:\#(?:[^%]|{_ESCAPE})*)?"
+)
 
 Parameters = list[tuple[bytes, bytes]]
 
@@ -84,21 +98,27 @@ def split_strict(value: bytes) -> tuple[bytes, Parameters] | None:
     return issuer, parameters
 
 
+def is_url(value: bytes) -> bool:
+    """Return whether Boulder's language takes a parameter's value for a URL (Go's ``net/url``)."""
+    return _URL.fullmatch(value.decode("latin-1")) is not None
+
+
+def stripped(part: bytes) -> bytes:
+    """Return a part without whatever at its ends some language takes for white space, or NUL."""
+    # surrogateescape keeps every byte that is no UTF-8.
+    text = part.decode("utf-8", "surrogateescape").strip(_BLANKS)
+    return text.encode("utf-8", "surrogateescape")
+
+
 def split_liberal(value: bytes) -> tuple[bytes, Parameters]:
     """Read an issue value as the most lenient parser could: it never fails."""
     first, *rest = value.split(b";")
-
-    def cleaned(part: bytes) -> bytes:
-        # surrogateescape keeps every byte that is no UTF-8.
-        text = part.decode("utf-8", "surrogateescape").strip(_BLANKS)
-        return text.encode("utf-8", "surrogateescape")
-
     parameters = []
     for part in rest:
         tag, _, text = part.partition(b"=")
-        if cleaned(part):
-            parameters.append((cleaned(tag), cleaned(text)))
-    return cleaned(first), parameters
+        if stripped(part):
+            parameters.append((stripped(tag), stripped(text)))
+    return stripped(first), parameters
 
 
 def build(issuer: str, *, methods: Sequence[str], account_uri: str) -> bytes:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from tests.fuzz import device, differential, documents, evidence, images, policies
+from tests.fuzz import caa, device, differential, documents, evidence, images, policies
 from tests.fuzz.engine import Target
 
 TARGETS: Mapping[str, Target] = MappingProxyType(
@@ -18,10 +18,13 @@ TARGETS: Mapping[str, Target] = MappingProxyType(
         "evidence": Target(evidence.make, evidence.judge),
         "eif": Target(images.make, images.judge),
         "nsm": Target(device.make, device.judge),
+        "caa": Target(caa.make, caa.judge),
+        "answer": Target(caa.make_answer, caa.judge_answer),
     }
 )
 
-# Ten million inputs together: most where an input is small and the format is not our own.
+# Ten million inputs together for the enclave's own formats, most where an input is small and the
+# format is not our own; and ten million for CAA.
 SOAK: Mapping[str, int] = MappingProxyType(
     {
         "cbor": 5_000_000,
@@ -31,6 +34,8 @@ SOAK: Mapping[str, int] = MappingProxyType(
         "evidence": 500_000,
         "eif": 800_000,
         "nsm": 500_000,
+        "caa": 6_000_000,
+        "answer": 4_000_000,
     }
 )
 SEED = 20261123  # of the runs that make soak and the sample do

@@ -15,6 +15,11 @@ CBOR = {
     *("cbor-depth", "cbor-duplicate", "cbor-indefinite", "cbor-key", "cbor-overlong", "cbor-size"),
     *("cbor-text", "cbor-trailing", "cbor-truncated", "cbor-type"),
 }
+CAA = {
+    *("caa-duplicate-parameter", "caa-foreign-account", "caa-foreign-method", "caa-issuer-case"),
+    *("caa-malformed-value", "caa-no-caa", "caa-no-issue", "caa-unbound-issuer"),
+    *("caa-unpinned-account", "caa-unpinned-method"),
+}
 # Target -> how many inputs, and reasons that must be among those it is refused for: an input that
 # gets no further than the first check tells nothing about the others.
 SAMPLE = {
@@ -50,12 +55,16 @@ SAMPLE = {
         | {f"eif-signature{name}" for name in ("", "-certificate", "-cose", "-format", "-pcr")},
     ),
     "nsm": (2000, {"nsm-response", "nsm-unknown", "nsm-invalid-index", "nsm-read-only-index"}),
+    "caa": (4000, CAA | {"caa-malformed-tag"}),
+    # A tag that is no word spoils the message.
+    "answer": (6000, CAA | {"lookup-failed"}),
 }
 
 
-def test_every_target_has_a_sample_and_a_share_of_ten_million():
+def test_every_target_has_a_sample_and_a_share_of_twice_ten_million():
     assert SAMPLE.keys() == TARGETS.keys() == SOAK.keys()
-    assert sum(SOAK.values()) == 10_000_000
+    assert SOAK["caa"] + SOAK["answer"] == 10_000_000
+    assert sum(SOAK.values()) == 20_000_000
 
 
 @pytest.mark.parametrize("name", SAMPLE)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ten million inputs, none of which crashes, hangs, or is read in two ways."""
+"""Twice ten million inputs, none of which crashes, hangs, or is read in two ways."""
 
 import time
 
