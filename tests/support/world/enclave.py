@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass, field, replace
@@ -93,6 +94,8 @@ class Enclave:
             text=True,
             env=self.full_environment,
             start_new_session=True,
+            # Whoever runs the tests in the background may have SIGINT ignored, and so would it.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     def run(self, program: str, *arguments: str, input: str | None = None) -> Outcome:
