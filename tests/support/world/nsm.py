@@ -116,7 +116,9 @@ class Nsm:
     @property
     def inside(self) -> tuple[str, ...]:
         """Words before a command that finds the stand-in as ``/dev/nsm``; it starts in ``/``."""
-        enter = ("/usr/bin/nsenter", f"--mount=/proc/{self._process.pid}/ns/mnt")
+        process = f"/proc/{self._process.pid}"
+        # The root too: it may be another than the namespace's, in a chroot.
+        enter = ("/usr/bin/nsenter", f"--mount={process}/ns/mnt", f"--root={process}/root")
         alone = ("/usr/bin/unshare", "--mount", "/bin/sh", "-c", _INSIDE, "sh")
         return (*enter, *alone, str(self._file))
 
