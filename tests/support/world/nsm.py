@@ -118,7 +118,8 @@ class Nsm:
         """Words before a command that finds the stand-in as ``/dev/nsm``; it starts in ``/``."""
         process = f"/proc/{self._process.pid}"
         # The root too: it may be another than the namespace's, in a chroot.
-        enter = ("/usr/bin/nsenter", f"--mount={process}/ns/mnt", f"--root={process}/root")
+        place = (f"--root={process}/root", f"--wd={process}/root")
+        enter = ("/usr/bin/nsenter", f"--mount={process}/ns/mnt", *place)
         alone = ("/usr/bin/unshare", "--mount", "/bin/sh", "-c", _INSIDE, "sh")
         return (*enter, *alone, str(self._file))
 
