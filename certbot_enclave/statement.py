@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from certbot_enclave import errors, fields
+from certbot_enclave.attestation import measurements
 from certbot_enclave.attestation.proof import NITRO, OYSTER
 
 STATEMENT_TYPE = "certbot-enclave/statement/v1"
@@ -314,7 +315,7 @@ def account_pcr(uri: str, public_key: bytes) -> bytes:
     It starts as zero and is extended once, with the SHA-384 of the binding:
     SHA384(0^48 ‖ `account_binding`).
     """
-    return hashlib.sha384(bytes(48) + account_binding(uri, public_key)).digest()
+    return measurements.extended(account_binding(uri, public_key))
 
 
 def account_binding(uri: str, public_key: bytes) -> bytes:

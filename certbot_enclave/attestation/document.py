@@ -27,7 +27,6 @@ A NitroTPM document (an EC2 instance, no enclave) comes under the same root; it 
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -35,7 +34,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from certbot_enclave import errors
-from certbot_enclave.attestation import cbor, chain, cose
+from certbot_enclave.attestation import cbor, chain, cose, measurements
 
 PCR_SIZE = 48
 MAX_FIELD = 1024
@@ -193,7 +192,7 @@ def authenticate(
     )
     cose.verify(message, leaf.key)
     # PCR4 = SHA384(0^48 ‖ instance id): AWS user guide, "Cryptographic attestation".
-    instance = hashlib.sha384(bytes(PCR_SIZE) + found.instance_id.encode()).digest()
+    instance = measurements.extended(found.instance_id.encode())
     if found.pcrs[4] != instance:
         raise errors.BindingError(
             f"PCR4 is not the digest of instance {found.instance_id}", code="document-instance"

@@ -20,9 +20,9 @@ _IMAGE_ID = re.compile(r"[0-9a-f]{64}")
 _IMAGE_ID_FLAGS = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 16
 
 
-def extended(digest: bytes) -> bytes:
-    """Return what a PCR holds after its first extension: SHA384(0^48 ‖ digest)."""
-    return hashlib.sha384(bytes(SIZE) + digest).digest()
+def extended(data: bytes) -> bytes:
+    """Return what a PCR holds after its first extension: SHA384(0^48 ‖ data)."""
+    return hashlib.sha384(bytes(SIZE) + data).digest()
 
 
 class Image:

@@ -12,10 +12,10 @@ format             bytes                               binds 64 bytes of user da
 from __future__ import annotations
 
 from certbot_enclave import errors
+from certbot_enclave.attestation import oyster_signed
 from certbot_enclave.attestation.document import Document
 
 NITRO, OYSTER = "aws-nitro", "oyster-signed"
-_SIGNATURE_SIZE = 64  # bytes, that of ``oyster-signed``
 
 
 def split(data: bytes, format: str) -> tuple[bytes, bytes | None]:
@@ -29,7 +29,7 @@ def split(data: bytes, format: str) -> tuple[bytes, bytes | None]:
         The document, and the signature if the format has one.
     """
     if format == OYSTER:
-        return data[:-_SIGNATURE_SIZE], data[-_SIGNATURE_SIZE:]
+        return data[: -oyster_signed.SIGNATURE_SIZE], data[-oyster_signed.SIGNATURE_SIZE :]
     return data, None
 
 
@@ -49,9 +49,6 @@ def check_bound(
         SignatureError, FormatError: As `oyster_signed.verify`.
     """
     if signature is not None:
-        # Most evidence is of the other format, and verifiers start faster without this one.
-        from certbot_enclave.attestation import oyster_signed
-
         oyster_signed.verify(found.public_key, signature, user_data=user_data, nonce=nonce)
     elif found.user_data != user_data:
         raise errors.BindingError("the document binds another statement", code="statement-unbound")

@@ -266,7 +266,7 @@ class SimulatedAttester:
         instance = self._module_id.rpartition("-enc")[0].encode()
         zero = bytes(measurements.SIZE)
         pcrs = {index: self._pcrs.get(index, zero) for index in range(16)}
-        pcrs[4] = hashlib.sha384(zero + instance).digest()
+        pcrs[4] = measurements.extended(instance)
         pcrs |= {index: value for index, (locked, value) in self._bank().items() if locked}
         payload = cbor.dumps(
             {

@@ -67,6 +67,7 @@ def _proved(args: argparse.Namespace, tell: Tell) -> Callable[[str], tuple[Accou
     from datetime import UTC, datetime
 
     from certbot_enclave import statement, verification
+    from certbot_enclave.attestation import chain
     from certbot_enclave.cli import nonce as nonce_option
 
     beside = _options(_WITHOUT, args)
@@ -83,6 +84,7 @@ def _proved(args: argparse.Namespace, tell: Tell) -> Callable[[str], tuple[Accou
     demanded, root = outside.demanded(args), outside.root(args.trust_root)
     nonce = nonce_option.parse(args.nonce)
     evidence = [outside.read(path, statement.MAX_EVIDENCE) for path in args.evidence]
+    cache = chain.ChainCache()  # the same evidence is judged for each name
 
     def accounts(name: str) -> tuple[Account, ...]:
         found = []
@@ -94,6 +96,7 @@ def _proved(args: argparse.Namespace, tell: Tell) -> Callable[[str], tuple[Accou
                 nonce=nonce,
                 now=datetime.now(UTC),
                 trust_root=root,
+                cache=cache,
                 progress=lambda line: tell(f"proved: {line}"),
             )
             if verified.simulated:

@@ -4,11 +4,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
 
 import trustme
 
-from tests.support.world.process import Process, accepts, free_port, program
+from tests.support.world.process import Process, Server, accepts, free_port, program
 
 _CONFIG = """
 daemon off;
@@ -39,7 +38,7 @@ http {{
 """
 
 
-class Nginx:
+class Nginx(Server):
     """A running nginx, first with a certificate that it made for itself.
 
     Args:
@@ -89,12 +88,3 @@ class Nginx:
             ready=lambda: accepts(self.port),
         )
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Stop."""
-        self._process.stop()

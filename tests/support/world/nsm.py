@@ -21,12 +21,11 @@ import sys
 from collections.abc import Callable, Mapping
 from ctypes.util import find_library
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from tests.support import forge
 from tests.support.nsm_device import NsmDevice
-from tests.support.world.process import Process
+from tests.support.world.process import Process, Server
 
 IOCTL = 0xC0200A00
 MAX_REQUEST, MAX_RESPONSE = 0x1000, 0x3000
@@ -49,7 +48,7 @@ exec "$@"
 """
 
 
-class Nsm:
+class Nsm(Server):
     """A running stand-in.
 
     Args:
@@ -87,15 +86,6 @@ class Nsm:
         )
         self.root = (self._folder / "root.der").read_bytes()
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Stop."""
-        self._process.stop()
 
     def kill(self) -> None:
         """Kill the server; it cannot unmount any more."""

@@ -7,14 +7,13 @@ import json
 import ssl
 import urllib.request
 from pathlib import Path
-from types import TracebackType
 
 import trustme
 
-from tests.support.world.process import Process, accepts, free_port
+from tests.support.world.process import Process, Server, accepts, free_port
 
 
-class Pebble:
+class Pebble(Server):
     """A running Pebble.
 
     Args:
@@ -73,15 +72,6 @@ class Pebble:
             },
         )
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Stop."""
-        self._process.stop()
 
     def issuer_root(self) -> bytes:
         """Return the PEM root that issued certificates lead to."""

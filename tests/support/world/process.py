@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
 
 START = 20.0  # seconds
 LOOK = 0.02  # seconds between looks
@@ -91,6 +92,7 @@ class Process:
         log: File for what it prints.
         ready: Returns True once it serves.
         environment: Its whole environment.
+        directory: Where it starts.
     """
 
     def __init__(
@@ -133,3 +135,18 @@ class Process:
             except subprocess.TimeoutExpired:
                 self._process.kill()
         self._process.wait()
+
+
+class Server:
+    """What stops its one process when its ``with`` block ends."""
+
+    _process: Process
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop."""
+        self._process.stop()
