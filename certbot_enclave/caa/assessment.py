@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 from certbot_enclave import errors
 from certbot_enclave.caa import evaluate
+from certbot_enclave.caa.changes import Change
 from certbot_enclave.caa.evaluate import Finding
 from certbot_enclave.caa.grammar import Record
 from certbot_enclave.caa.lookup import Climb
@@ -145,7 +146,9 @@ def _others(climb: Climb, subject: Subject) -> bool:
 
 
 def _note_shadow(own: Climb, above: Climb | None, subject: Subject) -> tuple[Finding, ...]:
-    if above is None or above.found_at is None or _others(above, subject):
+    if own.found_at is None or above is None or above.found_at is None:
+        return ()
+    if _others(above, subject):
         return ()
     return (
         Finding(
@@ -155,6 +158,7 @@ def _note_shadow(own: Climb, above: Climb | None, subject: Subject) -> tuple[Fin
             "hide them: the closest set is the only one that counts",
             f"remove every CAA record of {own.found_at}, or replace them by those of "
             f"{above.found_at}",
+            Change(own.found_at, own.records, ()),
         ),
     )
 
@@ -170,6 +174,7 @@ def _note_wildcard(own: Climb) -> tuple[Finding, ...]:
             f"{last.name} has these records from a DNS wildcard: any record of its own, of "
             "whatever type, takes them away",
             f"publish them at {last.name} itself",
+            Change(last.name, (), last.records),
         ),
     )
 

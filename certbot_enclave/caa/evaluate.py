@@ -41,6 +41,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from certbot_enclave.caa import grammar
+from certbot_enclave.caa.changes import Change
 from certbot_enclave.caa.grammar import Parameters, Record
 
 _KNOWN_TAGS = (b"iodef", b"issuemail", b"issuevmc")
@@ -67,13 +68,15 @@ class Finding:
         name: Stable, kebab-case.
         record: The record concerned, in presentation form, or None.
         why: One sentence.
-        fix: The change in DNS that closes it.
+        fix: What closes it, in words.
+        change: The record set that closes it, if records of one name can.
     """
 
     name: str
     record: str | None
     why: str
     fix: str
+    change: Change | None = None
 
 
 def _relevant(records: Sequence[Record], *, wildcard: bool, strip: bool) -> list[Record] | None:

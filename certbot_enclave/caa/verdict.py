@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The verdict: can nobody else get a certificate for this name (docs/owner.md)?
+"""The verdict: can nobody else get a certificate for this name (docs/domain-owner.md)?
 
 Exclusive means: Boulder's strict reading allows our account by our method, and the most liberal
 reading that any CA's parser could take allows nobody else, for the name, for its own wildcard
@@ -14,11 +14,13 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from certbot_enclave import errors
-from certbot_enclave.caa import evaluate
+from certbot_enclave.caa import changes, evaluate
+from certbot_enclave.caa.changes import Change
 from certbot_enclave.caa.evaluate import Finding
 from certbot_enclave.caa.grammar import Record
 from certbot_enclave.caa.lookup import Climb
 from certbot_enclave.caa.names import PUBLIC_SUFFIXES
+from certbot_enclave.caa.publication import Account
 
 _PUBLISH = "publish the records that bind issuance to this account"
 
@@ -38,6 +40,13 @@ class Subject:
     account_uri: str
     methods: tuple[str, ...]
     also: tuple[str, ...] = ()
+
+    @property
+    def accounts(self) -> tuple[Account, ...]:
+        """All accounts, as `publication` takes them."""
+        return tuple(
+            Account(self.issuer, uri, self.methods) for uri in (self.account_uri, *self.also)
+        )
 
 
 @dataclass(frozen=True)
@@ -142,18 +151,41 @@ def _judge_signing(
     ]
 
 
-def _judge_covering(parent: str, name: str, covering: Climb, opening: Finding) -> Finding:
+def changed(climb: Climb, tolerance: Tolerance, after: tuple[Record, ...]) -> Change:
+    """Return the change that gives a name a record set of its own.
+
+    Args:
+        climb: From that name.
+        tolerance: Says into which zones its aliases may lead: behind those the set stands at their
+            target. Any other alias has to go first, since no record stands beside one.
+        after: The record set.
+    """
+    start = climb.steps[0]
+    follow = all(_accepted(target, tolerance.alias_zones) for target in start.aliases)
+    name = start.aliases[-1] if start.aliases and follow else start.name
+    here = climb.found_at == start.name and follow and not start.synthesized
+    return Change(name, climb.records if here else (), after)
+
+
+def _judge_covering(
+    parent: str, name: str, covering: Climb, opening: Finding, tolerance: Tolerance
+) -> Finding:
     """Find the covering wildcard open; the fix is the whole record set that the parent needs."""
     # A set at the parent ends the climb there, so what it inherited is copied. Any issuewild goes:
-    # beside one that permits, one that forbids says nothing.
-    kept = [record for record in covering.records if record.tag.strip().lower() != b"issuewild"]
-    wanted = [*kept, Record(0, b"issuewild", b";")]
+    # beside one that permits, one that forbids says nothing. So does a tag that is unreadable.
+    copied = [
+        record
+        for record in covering.records
+        if record.tag.isalnum() and record.tag.lower() != b"issuewild"
+    ]
+    wanted = (*copied, Record(0, b"issuewild", b";"))
     return Finding(
         "covering-wildcard-open",
         opening.record,
         f"*.{parent} covers {name}: {opening.why}",
         f"have these CAA records and no others at {parent}: "
         + "; ".join(record.text() for record in wanted),
+        changed(covering, tolerance, wanted),
     )
 
 
@@ -170,6 +202,11 @@ def _others(records: tuple[Record, ...], subject: Subject, wildcard: bool) -> tu
         wildcard=wildcard,
         also=subject.also,
     )
+
+
+@lru_cache(maxsize=32)
+def _wanted(records: tuple[Record, ...], subject: Subject, wildcard: bool) -> tuple[Record, ...]:
+    return changes.binding(subject.accounts, records, wildcard=wildcard)
 
 
 @lru_cache(maxsize=32)
@@ -207,6 +244,7 @@ def judge_name(
 
     Raises:
         GateError: Resolvers disagree.
+        PolicyError: No record can bind this subject: as `grammar.build`.
         TransportError: A lookup failed; that is never permission.
     """
     if not subject.methods:
@@ -214,6 +252,7 @@ def judge_name(
     wildcard, base = name.startswith("*."), name.removeprefix("*.")
     own = climb(base)
     climbs = [own]
+    change = changed(own, tolerance, _wanted(own.records, subject, wildcard))
 
     findings = [*_others(own.records, subject, False), *_others(own.records, subject, True)]
     if own.found_at not in (None, base):
@@ -235,6 +274,7 @@ def judge_name(
                         f"{_PUBLISH}, and no others",
                     )
                 )
+    findings = [replace(finding, change=change) for finding in findings]
     conditions: set[str] = set()
     for parent in looked_at(name)[1:]:
         covering = climb(parent)
@@ -243,7 +283,7 @@ def judge_name(
         if open_above and tolerance.covering_wildcard:
             conditions.add("covering-wildcard-open")
         elif open_above:
-            findings.append(_judge_covering(parent, base, covering, open_above[0]))
+            findings.append(_judge_covering(parent, base, covering, open_above[0], tolerance))
     findings += _judge_aliases(climbs, tolerance, conditions)
     findings += _judge_signing(climbs, tolerance, conditions)
     if findings:

@@ -33,7 +33,7 @@ LIGHT = ("attestation", "caa", "fields", "statement", "policy", "matching", "ver
 HEAVY = {"certbot", "acme", "josepy", "requests", "asyncio"}
 # The driver for many names, on asyncio, and who may load it: not the plugin, and not the gate.
 BULK = ("caa.bulk", "caa.channels")
-USES_BULK = ("caa.bulk", "cli.caa_check")
+USES_BULK = ("caa.bulk", "cli.caa_judging")
 
 
 def _modules():

@@ -30,7 +30,9 @@ def test_json_policy():
 
 
 POLICIES = [
-    (name, text) for name in ("docs/policy.md", "docs/owner.md") for text in blocks_of(name, "toml")
+    (name, text)
+    for name in ("docs/policy.md", "docs/domain-owner.md")
+    for text in blocks_of(name, "toml")
 ]
 
 
@@ -133,7 +135,7 @@ def test_settings_of_the_examples():
 
 
 def test_owners_policy_accepts_the_operators_settings():
-    (text,) = blocks_of("docs/owner.md", "toml")
+    (text,) = blocks_of("docs/domain-owner.md", "toml")
     demanded = policy.parse(text.encode(), "policy.toml")._replace(sets=POLICY.sets)
     said = settings.Settings(_operators_settings()).stated()
     evidence = forge.evidence(settings=said)
@@ -153,7 +155,7 @@ def _masked(line):
 
 
 def test_output_of_verify_is_as_shown():
-    shown = next(text for text in blocks_of("docs/owner.md", "console") if "proved:" in text)
+    shown = next(text for text in blocks_of("docs/domain-owner.md", "console") if "proved:" in text)
     lines = []
     verification.verify(
         forge.evidence(),
@@ -170,7 +172,7 @@ def test_output_of_verify_is_as_shown():
     assert tuple(unchecked) == verification.NOT_CHECKED
 
 
-@pytest.mark.parametrize("name", ["docs/owner.md", "docs/operator.md"])
+@pytest.mark.parametrize("name", ["docs/domain-owner.md", "docs/operator.md"])
 def test_records_are_as_the_product_prints_them(name):
     found = re.findall(r"^ *(([a-z.]+)\. 3600 IN CAA .*)$", text_of(name), re.MULTILINE)
     (account,) = {uri for uri in re.findall(r"accounturi=([^\"]+)\"", text_of(name))}

@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Verdicts for the verbs that look at live DNS: whom to ask, what to accept, one run over names."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from certbot_enclave import errors, settings
+from certbot_enclave.cli import caa_accounts, caa_names
+from certbot_enclave.cli.caa_names import Asked
+
+if TYPE_CHECKING:
+    from certbot_enclave.caa.assessment import Assessment
+    from certbot_enclave.caa.publication import Account
+    from certbot_enclave.caa.resolvers import DnsResolver
+    from certbot_enclave.caa.verdict import Subject, Tolerance
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options: names, accounts, resolvers and what is accepted."""
+    caa_names.add_arguments(parser)
+    caa_accounts.add_arguments(parser)
+    asked = parser.add_argument_group("whom to ask, and what to accept")
+    default = settings.BY_NAME["resolver"].default
+    asked.add_argument(
+        "--resolver",
+        metavar="RESOLVER[,RESOLVER]",
+        default=",".join(default) if isinstance(default, tuple) else None,
+        help=settings.BY_NAME["resolver"].help + " (default: %(default)s)",
+    )
+    asked.add_argument(
+        "--resolver-roots", metavar="FILE", help=settings.BY_NAME["resolver_roots"].help
+    )
+    for name in ("allow_covering_wildcard", "allow_unsigned_zone"):
+        option = "--" + name.replace("_", "-")
+        asked.add_argument(option, action="store_true", help=settings.BY_NAME[name].help)
+    asked.add_argument(
+        "--allow-alias-zone",
+        metavar="ZONE[,ZONE]",
+        default="",
+        help=settings.BY_NAME["allow_alias_zone"].help,
+    )
+    asked.add_argument(
+        "--allow-issuer",
+        action="store_true",
+        help="accept a CA that is not known here to enforce RFC 8657",
+    )
+
+
+class Run(NamedTuple):
+    """What is the same for all names of one run.
+
+    Attributes:
+        resolvers: Who is asked; all must agree.
+        tolerance: What is accepted.
+        accounts: Gives the accounts for a name; it verifies evidence for that name.
+        allow_issuer: A CA that is not known to enforce RFC 8657 is accepted.
+        said: What was told of the accounts, each line once.
+    """
+
+    resolvers: tuple[DnsResolver, ...]
+    tolerance: Tolerance
+    accounts: Callable[[str], tuple[Account, ...]]
+    allow_issuer: bool
+    said: dict[str, None]
+
+    @property
+    def simulated(self) -> bool:
+        """Evidence of a simulated enclave names the account."""
+        return any(line.startswith("SIMULATED") for line in self.said)
+
+
+class Judged(NamedTuple):
+    """What is said of one name, and when it was looked at (aware, UTC)."""
+
+    asked: Asked
+    found: Assessment
+    at: datetime
+
+
+def start(args: argparse.Namespace) -> Run:
+    """Read the options of `add_arguments`.
+
+    Raises:
+        PolicyError: As `resolvers.parse_resolvers` and `caa_accounts.chosen`; nobody says whose
+            account it is about (``account-source``).
+        TransportError: A file cannot be read (``file-unreadable``).
+    """
+    from certbot_enclave.caa import resolvers
+    from certbot_enclave.caa.verdict import Tolerance
+
+    asked = resolvers.parse_resolvers(settings.split(args.resolver), roots=args.resolver_roots)
+    tolerance = Tolerance(
+        covering_wildcard=args.allow_covering_wildcard,
+        alias_zones=frozenset(settings.split(args.allow_alias_zone)),
+        unsigned_zone=args.allow_unsigned_zone,
+        independent_resolvers=resolvers.independent(asked),
+    )
+    said: dict[str, None] = {}
+
+    def tell(line: str) -> None:
+        # Evidence is verified for each name, and told once.
+        if line not in said:
+            said[line] = None
+            print(f"certbot-enclave: note: {line}", file=sys.stderr)
+
+    if args.evidence is None and args.account_uri is None and args.certbot_config is None:
+        raise errors.PolicyError(
+            "whose account? without one nothing tells us from everybody else",
+            code="account-source",
+            hint="name it: --account-uri URI --method METHOD, --evidence FILE --policy FILE, "
+            "or --certbot-config DIR --method METHOD",
+        )
+    accounts = caa_accounts.chosen(args, tell)
+    return Run(asked, tolerance, accounts, args.allow_issuer, said)
+
+
+def _subject(accounts: tuple[Account, ...]) -> Subject:
+    from certbot_enclave.caa import grammar
+    from certbot_enclave.caa.verdict import Subject
+
+    first = accounts[0]
+    for account in accounts:
+        grammar.build(account.issuer, methods=account.methods, account_uri=account.uri)
+        if (account.issuer, set(account.methods)) != (first.issuer, set(first.methods)):
+            raise errors.PolicyError(
+                f"{first.uri} and {account.uri} differ in their CA or methods",
+                code="accounts-differ",
+                hint="check them one by one: records of one CA's accounts are open to the other's",
+            )
+    uris = dict.fromkeys(account.uri for account in accounts)
+    return Subject(first.issuer, first.uri, first.methods, tuple(uris)[1:])
+
+
+async def each(
+    run: Run,
+    names: Iterator[Asked],
+    *,
+    published: datetime | None = None,
+    old_ttl: int | None = None,
+) -> AsyncIterator[Judged]:
+    """Judge names, many at once; yield what was found in their order.
+
+    Args:
+        run: From `start`.
+        names: Taken one by one, when there is room.
+        published: When the owner published the records, if known; aware.
+        old_ttl: TTL of what was there before, in seconds, if known.
+
+    Raises:
+        PolicyError: Accounts differ in CA or methods (``accounts-differ``).
+        TransportError: As `names`.
+    """
+    from certbot_enclave.caa import assessment, bulk, issuers
+
+    async def one(asked: Asked) -> Judged:
+        now = datetime.now(UTC)
+        if asked.error is not None:
+            return Judged(asked, assessment.refused(asked.ascii, asked.error), now)
+        try:
+            subject = _subject(run.accounts(asked.ascii))
+        except (errors.VerificationError, errors.FormatError) as error:
+            return Judged(asked, assessment.refused(asked.ascii, error), now)
+        looked = await asking.judge(asked.ascii, subject, run.tolerance)
+        enforcing = issuers.judge_enforcement(subject, now.date())
+        conditions = [issuers.CONDITION] if enforcing and run.allow_issuer else []
+        about = [*issuers.judge_staging(subject), *([] if run.allow_issuer else enforcing)]
+        found = assessment.assess(
+            looked.verdict,
+            looked.own,
+            looked.above,
+            subject=subject,
+            about_issuer=about,
+            conditions=conditions,
+            now=now,
+            published=published,
+            old_ttl=old_ttl,
+        )
+        return Judged(asked, found, now)
+
+    async with bulk.Bulk(run.resolvers) as asking:
+        async for judged in bulk.in_order(names, one):
+            yield judged
+
+
+def table(judged: Judged, *, simulated: bool) -> dict[str, Any]:
+    """Return what is said of a name as JSON has it; `caa_check` describes it."""
+    from certbot_enclave.caa import assessment
+
+    def stamp(time: datetime | None) -> str | None:
+        return None if time is None else f"{time:%Y-%m-%dT%H:%M:%SZ}"
+
+    found = judged.found
+    verdict, window = found.verdict, found.window
+    return {
+        "name": verdict.name,
+        "unicode": judged.asked.shown,
+        "verdict": verdict.word,
+        "holds": found.code == 0,
+        "findings": [
+            {
+                "name": item.name,
+                "severity": assessment.severity(item),
+                "record": item.record,
+                "why": item.why,
+                "fix": item.fix,
+                "change": None
+                if item.change is None
+                else {
+                    "name": item.change.name,
+                    "before": [record.text() for record in item.change.before],
+                    "after": [record.text() for record in item.change.after],
+                },
+            }
+            for item in (*verdict.findings, *found.notes)
+        ],
+        "conditions": list(verdict.conditions),
+        "found_at": verdict.found_at,
+        "records": [record.text() for record in found.records],
+        "ttl": found.ttl,
+        "since": stamp(window.since) if window else None,
+        "settled": stamp(window.settled) if window else None,
+        "resolvers": list(verdict.resolvers),
+        "checked_at": stamp(judged.at),
+        "simulated": simulated,
+    }
