@@ -2,13 +2,14 @@
 """Examples of policies, settings and output are what the code takes and prints."""
 
 import re
+import shlex
 from importlib.metadata import entry_points
 
 import pytest
 
 from certbot_enclave import cli, doors, errors, policy, settings, verification
 from certbot_enclave.attestation import measurements, nsm, oyster
-from certbot_enclave.caa import formats
+from certbot_enclave.caa import assessment, formats, issuers
 from tests import docs
 from tests.support import forge
 from tests.support.forge import CHAIN, NOW, POLICY
@@ -172,7 +173,7 @@ def test_output_of_verify_is_as_shown():
     assert tuple(unchecked) == verification.NOT_CHECKED
 
 
-@pytest.mark.parametrize("name", ["docs/domain-owner.md", "docs/operator.md"])
+@pytest.mark.parametrize("name", ["docs/domain-owner.md", "docs/operator.md", "docs/providers.md"])
 def test_records_are_as_the_product_prints_them(name):
     found = re.findall(r"^ *(([a-z.]+)\. 3600 IN CAA .*)$", text_of(name), re.MULTILINE)
     (account,) = {uri for uri in re.findall(r"accounturi=([^\"]+)\"", text_of(name))}
@@ -184,6 +185,63 @@ def test_records_are_as_the_product_prints_them(name):
     assert [line for line, _ in found] == [
         line for owner in owners for line in formats.zone(owner, records)
     ]
+
+
+URI = "https://acme-v02.api.letsencrypt.org/acme/acct/1234567890"
+EMITS = [
+    (name, line)
+    for name in ("README.md", "docs/domain-owner.md", "docs/providers.md", "docs/caa.md")
+    for line in re.findall(r"^\$ certbot-enclave (caa emit .*--format .*)$", text_of(name), re.M)
+]
+
+
+def _emitted(line, capsys):
+    """What a command of a page prints, with the account of the evidence that it names."""
+    proved = "--evidence evidence.json --policy policy.toml"
+    line = line.partition(" >")[0].replace(proved, f"--account-uri {URI} --method http-01")
+    assert cli.main(shlex.split(line)) == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("name", "line"), EMITS)
+def test_records_can_be_emitted_as_the_pages_say(name, line, capsys):
+    out = _emitted(line, capsys)
+    assert URI in out or URI.encode().hex() in out
+
+
+def test_every_form_has_a_provider():
+    named = {re.search(r"--format (\S+)", line)[1] for page, line in EMITS if "prov" in page}
+    assert named == formats.FORMATS.keys() - {"json"}
+    heading = "## 7. Make the records in your provider's form"
+    rows = rows_below(text_of("docs/domain-owner.md"), heading)
+    listed = {name for row in rows for name in re.findall(r"`([a-z0-9-]+)`", row[1])}
+    assert listed == named - {"ens"}
+
+
+@pytest.mark.parametrize(
+    ("name", "form", "start"),
+    [
+        ("docs/domain-owner.md", "nsupdate", "$ cat caa.txt\n"),
+        ("docs/providers.md", "zone", "--format zone\n"),
+    ],
+)
+def test_what_emit_prints_is_as_shown(name, form, start, capsys):
+    (line,) = {line for page, line in EMITS if page == name and line.split()[8] == form}
+    shown = [text.partition(start)[2] for text in blocks_of(name, "console")]
+    assert _emitted(line, capsys) in shown
+
+
+def test_findings_that_owners_meet_and_dates():
+    rows = rows_below(text_of("docs/domain-owner.md"), "## 9. Check")
+    found = {name for row in rows for name in re.findall(r"`([a-z-]+)`", row[0])}
+    assert found
+    assert found <= assessment.SEVERITIES.keys()
+    page = " ".join(text_of("docs/domain-owner.md").split())
+    assert f"every public CA has to from {issuers.MANDATORY}" in page
+    assert assessment.WINDOW.total_seconds() == 8 * 3600
+    assert "eight hours and the old TTL" in page
+    assert policy.Policy(sets={}).max_age == 24 * 3600
+    assert "older than 24 hours" in page
 
 
 def test_every_door_is_listed():
