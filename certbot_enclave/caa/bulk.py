@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from certbot_enclave import errors
 from certbot_enclave.caa import lookup, verdict
-from certbot_enclave.caa.channels import Datagrams, Streams
+from certbot_enclave.caa.channels import Datagrams, Streams, parse
+from certbot_enclave.caa.kept import Kept
 from certbot_enclave.caa.lookup import Answer, Climb
 from certbot_enclave.caa.resolvers import TRIES, DnsResolver, explain, question, read
 from certbot_enclave.caa.verdict import Subject, Tolerance, Verdict
@@ -66,24 +67,15 @@ class _Line:
 
         if self.resolver.tls_name is None:
             try:
-                return _read(query, await self._datagrams.ask(query), raise_on_truncation=True)
+                return parse(query, await self._datagrams.ask(query), raise_on_truncation=True)
             except dns.message.Truncated:
                 pass
         asking = self._streams.ask_alone if alone else self._streams.ask
-        return _read(query, await asking(query))
+        return parse(query, await asking(query))
 
     async def close(self) -> None:
         self._datagrams.close()
         await self._streams.close()
-
-
-def _read(query: Message, wire: bytes, *, raise_on_truncation: bool = False) -> Message:
-    import dns.message
-
-    answer = dns.message.from_wire(wire, raise_on_truncation=raise_on_truncation)
-    if not query.is_response(answer):
-        raise errors.FormatError("it answers another question", code="answer-other")
-    return answer
 
 
 @dataclass(frozen=True)
@@ -111,10 +103,10 @@ class Bulk:
     """
 
     def __init__(self, resolvers: Sequence[DnsResolver], *, kept: int = KEPT) -> None:
-        self._resolvers, self._kept = tuple(resolvers), kept
+        self._resolvers = tuple(resolvers)
         self._labels = tuple(resolver.label for resolver in resolvers)
         self._lines: list[_Line] = []
-        self._answers: dict[str, asyncio.Task[tuple[Answer, ...]]] = {}
+        self._answers = Kept(self._ask, kept)
         self.asked = 0
 
     async def __aenter__(self) -> Bulk:
@@ -122,10 +114,7 @@ class Bulk:
         return self
 
     async def __aexit__(self, *_error: object) -> None:
-        tasks = list(self._answers.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._answers.close()
         for line in self._lines:
             await line.close()
         await asyncio.sleep(0)  # the loop closes what was aborted in its next turn
@@ -138,15 +127,7 @@ class Bulk:
 
     def _answer(self, name: str) -> asyncio.Task[tuple[Answer, ...]]:
         """Return the answers to a question, asked now, before, or in progress."""
-        task = self._answers.pop(name, None) or asyncio.create_task(self._ask(name))
-        # At the end, since it is the newest now; the oldest goes, unless somebody waits for it.
-        self._answers[name] = task
-        while len(self._answers) > self._kept:
-            oldest = next(iter(self._answers))
-            if not self._answers[oldest].done():
-                break
-            del self._answers[oldest]
-        return task
+        return self._answers.task(name)
 
     async def climb(self, name: str) -> Climb:
         """Climb as `lookup.climb` does.

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Many questions on the way to one resolver: over few UDP sockets, or kept connections.
 
-Only `certbot_enclave.caa.bulk` uses this: the plugin and its gate ask one question at a time
-(`certbot_enclave.caa.resolvers`), with the same rules for what an answer is.
+Only `certbot_enclave.caa.bulk` and what it drives use this: the plugin and its gate ask one
+question at a time (`certbot_enclave.caa.resolvers`), with the same rules for what an answer is.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import asyncio
 import random
 from typing import TYPE_CHECKING
 
+from certbot_enclave import errors
 from certbot_enclave.caa.resolvers import DnsResolver
 
 if TYPE_CHECKING:
@@ -19,6 +20,21 @@ if TYPE_CHECKING:
 SOCKETS = 4  # UDP: a resolver with several threads gives each its share of our ports
 STREAMS = 2  # connections
 CONNECTS = 3  # attempts that fail in a row; after them nothing more is tried in this run
+
+
+def parse(query: Message, wire: bytes, *, raise_on_truncation: bool = False) -> Message:
+    """Read what came back.
+
+    Raises:
+        FormatError: It answers another question (``answer-other``).
+        DNSException: It is no message; or it is truncated, if that is to be raised.
+    """
+    import dns.message
+
+    answer = dns.message.from_wire(wire, raise_on_truncation=raise_on_truncation)
+    if not query.is_response(answer):
+        raise errors.FormatError("it answers another question", code="answer-other")
+    return answer
 
 
 class _Waiting:
@@ -66,21 +82,22 @@ class _Socket(asyncio.DatagramProtocol):
 
 
 class Datagrams:
-    """UDP to a resolver on loopback.
+    """Plain UDP: to a resolver on loopback, or to a server of a zone.
 
     Args:
         resolver: Where.
+        count: How many sockets.
     """
 
-    def __init__(self, resolver: DnsResolver) -> None:
-        self._resolver = resolver
+    def __init__(self, resolver: DnsResolver, *, count: int = SOCKETS) -> None:
+        self._resolver, self._count = resolver, count
         self._sockets: list[tuple[asyncio.DatagramTransport, _Socket]] = []
         self._lock = asyncio.Lock()
         self._turn = 0
 
     async def _open(self) -> None:
         async with self._lock:
-            while len(self._sockets) < SOCKETS:
+            while len(self._sockets) < self._count:
                 made = await asyncio.get_running_loop().create_datagram_endpoint(
                     _Socket, remote_addr=(self._resolver.address, self._resolver.port)
                 )
@@ -92,7 +109,7 @@ class Datagrams:
         Raises:
             OSError: The kernel says that nobody listens.
         """
-        if len(self._sockets) < SOCKETS:
+        if len(self._sockets) < self._count:
             await self._open()
         self._turn += 1
         transport, protocol = self._sockets[self._turn % len(self._sockets)]

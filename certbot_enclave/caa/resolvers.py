@@ -197,13 +197,39 @@ def _chain(start: Name, answer: Message) -> list[Name]:
     return chain
 
 
-def read(name: str, label: str, answer: Message) -> Answer:
+def unusable(name: str, answer: Message, *, authoritative: bool = False) -> str | None:
+    """Tell why a response says nothing about a name, or None if it does.
+
+    Args:
+        name: The name asked about.
+        answer: What came.
+        authoritative: A server of the zone was asked, and no resolver.
+    """
+    import dns.flags
+    import dns.rcode
+
+    rcode = answer.rcode()
+    if answer.flags & dns.flags.TC:
+        return "truncated answer"
+    # NXDOMAIN of a TLD means a broken view of the root, and Boulder takes it for an error.
+    if rcode != dns.rcode.NOERROR and not (rcode == dns.rcode.NXDOMAIN and "." in name):
+        return dns.rcode.to_text(rcode) + _extended_error(answer)
+    # A referral has no records either, and means nothing.
+    if authoritative and not answer.flags & dns.flags.AA:
+        return "it is not authoritative for the name"
+    if not authoritative and not answer.flags & dns.flags.RA:
+        return "it is no resolver: recursion is not available"
+    return None
+
+
+def read(name: str, label: str, answer: Message, *, authoritative: bool = False) -> Answer:
     """Read a response that matches the question.
 
     Args:
         name: The name asked about.
         label: Who answered.
         answer: What came.
+        authoritative: A server of the zone was asked, and no resolver.
 
     Raises:
         FormatError: The answer contradicts itself.
@@ -213,16 +239,9 @@ def read(name: str, label: str, answer: Message) -> Answer:
     import dns.rcode
     import dns.rdatatype
 
-    rcode = answer.rcode()
-    # NXDOMAIN of a TLD means a broken view of the root, and Boulder takes it for an error.
-    absent = rcode == dns.rcode.NXDOMAIN and "." in name
-    if answer.flags & dns.flags.TC:
-        return Answer(name, label, failure="truncated answer")
-    if rcode != dns.rcode.NOERROR and not absent:
-        return Answer(name, label, failure=dns.rcode.to_text(rcode) + _extended_error(answer))
-    if not answer.flags & dns.flags.RA:
-        # A referral has no records either, and means nothing.
-        return Answer(name, label, failure="it is no resolver: recursion is not available")
+    failure = unusable(name, answer, authoritative=authoritative)
+    if failure is not None:
+        return Answer(name, label, failure=failure)
     chain = _chain(dns.name.from_text(name + "."), answer)
     records = {
         Record(item.flags, item.tag, item.value)
@@ -230,7 +249,7 @@ def read(name: str, label: str, answer: Message) -> Answer:
         if rrset.rdtype == dns.rdatatype.CAA
         for item in rrset
     }
-    if records and absent:
+    if records and answer.rcode() == dns.rcode.NXDOMAIN:
         raise errors.FormatError("records of a name that does not exist", code="answer-nxdomain")
     ttls = [rrset.ttl for rrset in answer.answer if rrset.rdtype != dns.rdatatype.RRSIG]
     return Answer(
