@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 from certbot_enclave import errors
 from certbot_enclave.caa import evaluate
+from certbot_enclave.caa.agreement import Compared, State
 from certbot_enclave.caa.changes import Change
 from certbot_enclave.caa.evaluate import Finding
 from certbot_enclave.caa.grammar import Record
@@ -52,6 +53,7 @@ SEVERITIES = {
     "not-allowed": "medium",
     "staging-uri-in-production": "medium",
     "lookup-failed": "medium",
+    "server-lame": "note",
     "shadowed-by-closer-set": "note",
     "dns-wildcard": "note",
     "ttl-window-open": "note",
@@ -84,6 +86,7 @@ class Assessment(NamedTuple):
         records: The relevant record set.
         ttl: Seconds for which the resolvers keep it; of a cached answer, what is left.
         window: None if there are no records.
+        servers: The servers of its zones; None if they were not asked.
     """
 
     verdict: Verdict
@@ -91,6 +94,7 @@ class Assessment(NamedTuple):
     records: tuple[Record, ...] = ()
     ttl: int | None = None
     window: Window | None = None
+    servers: tuple[State, ...] | None = None
 
     @property
     def code(self) -> int:
@@ -203,6 +207,7 @@ def assess(
     now: datetime,
     published: datetime | None = None,
     old_ttl: int | None = None,
+    compared: Compared | None = None,
 ) -> Assessment:
     """Put together what is said of one name.
 
@@ -216,6 +221,7 @@ def assess(
         now: When it was looked up; aware.
         published: When the owner published the records, if known; aware.
         old_ttl: TTL of what was there before, in seconds, if known.
+        compared: What the servers serve, if they were asked; its findings are in the verdict.
     """
     # Here the options have no prefix.
     plain = (replace(item, fix=item.fix.replace("--enclave-", "--")) for item in verdict.findings)
@@ -232,15 +238,19 @@ def assess(
         findings=findings,
         conditions=tuple(sorted({*verdict.conditions, *conditions})),
     )
+    said = Assessment(judged)
+    if compared is not None:
+        said = said._replace(notes=compared.notes, servers=compared.servers)
     if own is None:
-        return Assessment(judged)
+        return said
     if not own.records:
-        return Assessment(judged, records=own.records)
+        return said._replace(records=own.records)
     ttl = own.steps[-1].ttl
     found = window(ttl, now=now, published=published, old_ttl=old_ttl)
     notes = [
         *_note_shadow(own, above, subject),
         *_note_wildcard(own),
         *_note_window(found, now),
+        *said.notes,
     ]
-    return Assessment(judged, tuple(notes), own.records, ttl, found)
+    return said._replace(notes=tuple(notes), records=own.records, ttl=ttl, window=found)

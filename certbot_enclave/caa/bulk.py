@@ -17,8 +17,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from certbot_enclave import errors
-from certbot_enclave.caa import lookup, verdict
+from certbot_enclave.caa import agreement, authoritative, lookup, verdict
+from certbot_enclave.caa.agreement import Compared
 from certbot_enclave.caa.channels import Datagrams, Streams, parse
+from certbot_enclave.caa.direct import Direct
 from certbot_enclave.caa.kept import Kept
 from certbot_enclave.caa.lookup import Answer, Climb
 from certbot_enclave.caa.resolvers import TRIES, DnsResolver, explain, question, read
@@ -87,11 +89,13 @@ class Looked:
         own: Its climb; None if a lookup failed.
         above: The climb from the parent of the place where `own` ended, if that name is open
             though it has records, and the lookup worked; None otherwise.
+        compared: What the servers of its zones serve; None if they were not asked.
     """
 
     verdict: Verdict
     own: Climb | None = None
     above: Climb | None = None
+    compared: Compared | None = None
 
 
 class Bulk:
@@ -100,13 +104,30 @@ class Bulk:
     Args:
         resolvers: All must agree.
         kept: How many answers are kept for names that share parents.
+        authoritative: Ask every server of the names' zones as well.
+        port: Of those servers.
+        askable: Whether an address of theirs may be asked.
     """
 
-    def __init__(self, resolvers: Sequence[DnsResolver], *, kept: int = KEPT) -> None:
+    def __init__(
+        self,
+        resolvers: Sequence[DnsResolver],
+        *,
+        kept: int = KEPT,
+        authoritative: bool = False,
+        port: int = authoritative.PORT,
+        askable: Callable[[str], bool] = authoritative.askable,
+    ) -> None:
         self._resolvers = tuple(resolvers)
         self._labels = tuple(resolver.label for resolver in resolvers)
         self._lines: list[_Line] = []
         self._answers = Kept(self._ask, kept)
+        self._direct: Direct | None = None
+        if authoritative:
+            longest = max(resolver.timeout for resolver in self._resolvers)
+            self._direct = Direct(
+                self._told, port=port, askable=askable, timeout=longest, kept=kept
+            )
         self.asked = 0
 
     async def __aenter__(self) -> Bulk:
@@ -114,6 +135,8 @@ class Bulk:
         return self
 
     async def __aexit__(self, *_error: object) -> None:
+        if self._direct is not None:
+            await self._direct.close()
         await self._answers.close()
         for line in self._lines:
             await line.close()
@@ -128,6 +151,34 @@ class Bulk:
     def _answer(self, name: str) -> asyncio.Task[tuple[Answer, ...]]:
         """Return the answers to a question, asked now, before, or in progress."""
         return self._answers.task(name)
+
+    async def _told(self, name: str, kind: str) -> tuple[str, ...]:
+        """Return what all resolvers together say where the servers of a zone are.
+
+        Raises:
+            TransportError: One has no usable answer (``lookup-failed``).
+        """
+        found = await asyncio.gather(*(self._told_by(line, name, kind) for line in self._lines))
+        return tuple(dict.fromkeys(item for part in found for item in part))
+
+    async def _told_by(self, line: _Line, name: str, kind: str) -> tuple[str, ...]:
+        import dns.exception
+
+        label, timeout, failure = line.resolver.label, line.resolver.timeout, "no try was made"
+        async with line._open:
+            for turn in range(TRIES):
+                try:
+                    async with asyncio.timeout(timeout):
+                        query = authoritative.told_question(name, kind)
+                        answer = await line._exchange(query, alone=turn > 0)
+                    return authoritative.told(name, kind, label, answer)
+                except (dns.exception.DNSException, OSError, EOFError, errors.FormatError) as error:
+                    failure, again = explain(error, timeout)
+                    if not again:
+                        break
+        raise authoritative.unknown(
+            f"{label} could not tell the {kind} records of {name}: {failure}"
+        )
 
     async def climb(self, name: str) -> Climb:
         """Climb as `lookup.climb` does.
@@ -160,6 +211,12 @@ class Bulk:
             found = verdict.judge_name(name, subject, tolerance, climbs.__getitem__)
         except (errors.TransportError, errors.GateError) as error:
             return Looked(verdict.unknown(name, error, self._labels))
+        compared = None
+        if self._direct is not None:
+            compared = await self._direct.compare(climbs.values())
+            found = agreement.weigh(found, compared)
+            if found.failure is not None:
+                return Looked(found, compared=compared)
         own = climbs[name.removeprefix("*.")]
         above = None
         if found.findings and own.found_at is not None and "." in own.found_at:
@@ -167,7 +224,7 @@ class Bulk:
                 above = await self.climb(own.found_at.partition(".")[2])
             except (errors.TransportError, errors.GateError):
                 above = None  # the verdict stands without it
-        return Looked(found, own, above)
+        return Looked(found, own, above, compared)
 
 
 async def in_order(

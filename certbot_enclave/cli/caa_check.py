@@ -24,6 +24,9 @@ order of the names; each item has
 ``settled``        from when on they bind every CA, whenever they were published, if they stay as
                    they are and the TTL before them was no longer; null without records
 ``resolvers``      who was asked
+``servers``        with ``--authoritative``: the servers of the zones, array of objects with
+                   ``name``, ``address`` (or null), ``agrees`` (with the resolvers; null if it did
+                   not always answer) and ``failure`` (why not, or null); without it null
 ``checked_at``     RFC 3339, UTC
 ``simulated``      true if evidence of a simulated enclave names the account
 =================  ===============================================================================
@@ -38,14 +41,17 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from certbot_enclave import errors
 from certbot_enclave.cli import caa_judging, caa_names
 from certbot_enclave.cli.caa_judging import Judged, Run
 from certbot_enclave.cli.caa_names import Asked
+
+if TYPE_CHECKING:
+    from certbot_enclave.caa.agreement import State
 
 _Show = Callable[[Judged, dict[str, Any]], None]
 SHOWN = 100  # names between two progress lines
@@ -91,12 +97,21 @@ def _print(judged: Judged, table: dict[str, Any]) -> None:
         print(f"  condition: {line}")
     if table["found_at"] is not None:
         print(f"  records of {table['found_at']}, TTL {table['ttl']}, by {_list(table)}")
+    if judged.found.servers is not None:
+        print(f"  servers: {_agreeing(judged.found.servers)}")
     if table["since"] is not None:
         print(f"  binds every CA from {table['since']}")
 
 
 def _list(table: dict[str, Any]) -> str:
     return ", ".join(table["resolvers"])
+
+
+def _agreeing(servers: Sequence[State]) -> str:
+    away = sum(server.away and server.agrees is None for server in servers)
+    agree = sum(server.agrees is True for server in servers)
+    more = f"; this host has no way to {away} more" if away else ""
+    return f"{agree} of {len(servers) - away} agree{more}"
 
 
 async def _check(args: argparse.Namespace, names: Iterator[Asked], run: Run, show: _Show) -> int:

@@ -7,6 +7,7 @@ import argparse
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from certbot_enclave import errors, settings
@@ -35,6 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     asked.add_argument(
         "--resolver-roots", metavar="FILE", help=settings.BY_NAME["resolver_roots"].help
     )
+    asked.add_argument(
+        "--authoritative",
+        action="store_true",
+        help="ask every server of the names' zones too, at port 53: all must agree",
+    )
     for name in ("allow_covering_wildcard", "allow_unsigned_zone"):
         option = "--" + name.replace("_", "-")
         asked.add_argument(option, action="store_true", help=settings.BY_NAME[name].help)
@@ -59,7 +65,8 @@ class Run(NamedTuple):
         tolerance: What is accepted.
         accounts: Gives the accounts for a name; it verifies evidence for that name.
         allow_issuer: A CA that is not known to enforce RFC 8657 is accepted.
-        said: What was told of the accounts, each line once.
+        said: What was told on stderr, each line once.
+        authoritative: Every server of the names' zones is asked too.
     """
 
     resolvers: tuple[DnsResolver, ...]
@@ -67,11 +74,22 @@ class Run(NamedTuple):
     accounts: Callable[[str], tuple[Account, ...]]
     allow_issuer: bool
     said: dict[str, None]
+    authoritative: bool = False
+
+    def tell(self, line: str) -> None:
+        """Tell something once in this run, however many names it is true of."""
+        _tell(self.said, line)
 
     @property
     def simulated(self) -> bool:
         """Evidence of a simulated enclave names the account."""
         return any(line.startswith("SIMULATED") for line in self.said)
+
+
+def _tell(said: dict[str, None], line: str) -> None:
+    if line not in said:
+        said[line] = None
+        print(f"certbot-enclave: note: {line}", file=sys.stderr)
 
 
 class Judged(NamedTuple):
@@ -101,13 +119,6 @@ def start(args: argparse.Namespace) -> Run:
         independent_resolvers=resolvers.independent(asked),
     )
     said: dict[str, None] = {}
-
-    def tell(line: str) -> None:
-        # Evidence is verified for each name, and told once.
-        if line not in said:
-            said[line] = None
-            print(f"certbot-enclave: note: {line}", file=sys.stderr)
-
     if args.evidence is None and args.account_uri is None and args.certbot_config is None:
         raise errors.PolicyError(
             "whose account? without one nothing tells us from everybody else",
@@ -115,8 +126,8 @@ def start(args: argparse.Namespace) -> Run:
             hint="name it: --account-uri URI --method METHOD, --evidence FILE --policy FILE, "
             "or --certbot-config DIR --method METHOD",
         )
-    accounts = caa_accounts.chosen(args, tell)
-    return Run(asked, tolerance, accounts, args.allow_issuer, said)
+    accounts = caa_accounts.chosen(args, partial(_tell, said))
+    return Run(asked, tolerance, accounts, args.allow_issuer, said, args.authoritative)
 
 
 def _subject(accounts: tuple[Account, ...]) -> Subject:
@@ -179,10 +190,15 @@ async def each(
             now=now,
             published=published,
             old_ttl=old_ttl,
+            compared=looked.compared,
         )
+        if any(server.away for server in found.servers or ()):
+            run.tell(
+                "some servers have addresses to which this host has no way: --json tells which"
+            )
         return Judged(asked, found, now)
 
-    async with bulk.Bulk(run.resolvers) as asking:
+    async with bulk.Bulk(run.resolvers, authoritative=run.authoritative) as asking:
         async for judged in bulk.in_order(names, one):
             yield judged
 
@@ -225,6 +241,17 @@ def table(judged: Judged, *, simulated: bool) -> dict[str, Any]:
         "since": stamp(window.since) if window else None,
         "settled": stamp(window.settled) if window else None,
         "resolvers": list(verdict.resolvers),
+        "servers": None
+        if found.servers is None
+        else [
+            {
+                "name": server.name,
+                "address": server.address,
+                "agrees": server.agrees,
+                "failure": server.failure,
+            }
+            for server in found.servers
+        ],
         "checked_at": stamp(judged.at),
         "simulated": simulated,
     }

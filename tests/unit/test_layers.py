@@ -32,8 +32,8 @@ RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 LIGHT = ("attestation", "caa", "fields", "statement", "policy", "matching", "verification")
 HEAVY = {"certbot", "acme", "josepy", "requests", "asyncio"}
 # The driver for many names, on asyncio, and who may load it: not the plugin, and not the gate.
-BULK = ("caa.bulk", "caa.channels", "caa.kept")
-USES_BULK = ("caa.bulk", "cli.caa_judging")
+BULK = ("caa.bulk", "caa.channels", "caa.direct", "caa.kept")
+USES_BULK = ("caa.bulk", "caa.direct", "cli.caa_judging")
 
 
 def _modules():

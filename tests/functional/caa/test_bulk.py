@@ -9,6 +9,7 @@ import dns.message
 import dns.rrset
 import pytest
 
+from certbot_enclave import errors
 from certbot_enclave.caa import bulk, channels
 from certbot_enclave.caa.resolvers import DnsResolver
 
@@ -252,3 +253,59 @@ def test_after_some_failures_nobody_connects_any_more():
             assert streams._failures == channels.CONNECTS
 
     asyncio.run(run())
+
+
+def _where(server, name, kind="NS", timeout=2.0):
+    async def run():
+        async with server, bulk.Bulk([server.resolver(timeout)], authoritative=True) as asking:
+            return await asking._told(name, kind)
+
+    return asyncio.run(run())
+
+
+def _servers(*names):
+    def answered(query):
+        found = dns.message.make_response(query, recursion_available=True)
+        owner = query.question[0].name
+        found.answer.append(dns.rrset.from_text(owner, 300, "IN", "NS", *names))
+        return found.to_wire()
+
+    return answered
+
+
+def test_a_resolver_tells_where_servers_are():
+    server = Server(udp=_servers("ns2.net.", "ns1.net."))
+    assert sorted(_where(server, "a.test")) == ["ns1.net", "ns2.net"]
+    assert server.asked == ["udp a.test"]
+    assert _where(Server(udp=truncated, tcp=_servers("ns1.net.")), "a.test") == ("ns1.net",)
+
+
+def test_what_any_resolver_tells_counts():
+    async def run():
+        one, two = (
+            Server(udp=_servers("a.net.", "b.net.")),
+            Server(udp=_servers("c.net.", "b.net.")),
+        )
+        async with one, two:
+            both = [one.resolver(), two.resolver()]
+            async with bulk.Bulk(both, authoritative=True) as asking:
+                return await asking._told("a.test", "NS")
+
+    assert sorted(asyncio.run(run())) == ["a.net", "b.net", "c.net"]
+
+
+@pytest.mark.parametrize(
+    ("udp", "failure", "tries"),
+    [
+        (lambda query: None, "no answer within 0.1 seconds", 2),
+        (lambda query: _servers("a.net.")(query)[:-1], "malformed answer: ", 1),
+    ],
+)
+def test_a_resolver_that_does_not_tell_where_servers_are_is_a_failure(udp, failure, tries):
+    server = Server(udp=udp)
+    with pytest.raises(errors.TransportError) as caught:
+        _where(server, "a.test", timeout=0.1)
+    assert caught.value.code == "lookup-failed"
+    told = f"server could not tell the NS records of a.test: {failure}"
+    assert str(caught.value).startswith(told)
+    assert len(server.asked) == tries

@@ -21,6 +21,7 @@ _PACKAGES = {
     "knsupdate": "knot-dnsutils",
     "kzonecheck": "knot-dnssecutils",
     "named-checkzone": "bind9-utils",
+    "nsd": "nsd",
     "nsd-checkzone": "nsd",
     "nsupdate": "bind9-dnsutils",
     "pdns_server": "pdns-server pdns-backend-sqlite3",
