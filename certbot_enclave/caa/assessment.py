@@ -134,35 +134,56 @@ def window(
     return Window(published + before, now + longest)
 
 
-def _others(climb: Climb, subject: Subject) -> bool:
-    """Return True if somebody else could get the name or its wildcard by these records."""
-    return any(
+def _binds(climb: Climb, subject: Subject, *, wildcard: bool) -> bool:
+    """Return True if these records allow all our accounts, by every method, and nobody else."""
+    open_to_others = any(
         evaluate.liberal(
             climb.records,
             issuer=subject.issuer,
             account_uri=subject.account_uri,
             methods=subject.methods,
-            wildcard=wildcard,
+            wildcard=each,
             also=subject.also,
         )
-        for wildcard in (False, True)
+        for each in (False, True)
+    )
+    return not open_to_others and all(
+        evaluate.strict(
+            climb.records,
+            issuer=subject.issuer,
+            account_uris=(account.uri,),
+            method=method,
+            wildcard=wildcard,
+        ).allowed
+        for account in subject.accounts
+        for method in subject.methods
     )
 
 
-def _note_shadow(own: Climb, above: Climb | None, subject: Subject) -> tuple[Finding, ...]:
+def _note_shadow(
+    own: Climb, above: Climb | None, subject: Subject, *, wildcard: bool
+) -> tuple[Finding, ...]:
     if own.found_at is None or above is None or above.found_at is None:
         return ()
-    if _others(above, subject):
+    if _binds(own, subject, wildcard=wildcard) or not _binds(above, subject, wildcard=wildcard):
         return ()
+    last = own.steps[-1]
+    if last.synthesized:
+        # What stands at the wildcard is there for other names too.
+        fix = f"publish the records of {above.found_at} at {last.owner} too"
+        change = Change(last.owner, (), above.records)
+    else:
+        fix = f"remove every CAA record of {last.owner}, or replace them by those of "
+        fix += above.found_at
+        change = Change(last.owner, own.records, ())
     return (
         Finding(
             "shadowed-by-closer-set",
             None,
             f"the records of {above.found_at} bind this account, and those of {own.found_at} "
             "hide them: the closest set is the only one that counts",
-            f"remove every CAA record of {own.found_at}, or replace them by those of "
-            f"{above.found_at}",
-            Change(own.found_at, own.records, ()),
+            fix,
+            change,
         ),
     )
 
@@ -175,10 +196,10 @@ def _note_wildcard(own: Climb) -> tuple[Finding, ...]:
         Finding(
             "dns-wildcard",
             None,
-            f"{last.name} has these records from a DNS wildcard: any record of its own, of "
+            f"{last.owner} has these records from a DNS wildcard: any record of its own, of "
             "whatever type, takes them away",
-            f"publish them at {last.name} itself",
-            Change(last.name, (), last.records),
+            f"publish them at {last.owner} itself",
+            Change(last.owner, (), last.records),
         ),
     )
 
@@ -248,7 +269,7 @@ def assess(
     ttl = own.steps[-1].ttl
     found = window(ttl, now=now, published=published, old_ttl=old_ttl)
     notes = [
-        *_note_shadow(own, above, subject),
+        *_note_shadow(own, above, subject, wildcard=verdict.name.startswith("*.")),
         *_note_wildcard(own),
         *_note_window(found, now),
         *said.notes,

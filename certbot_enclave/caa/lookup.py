@@ -27,7 +27,7 @@ class Answer:
         aliases: Every name that CNAME or DNAME led to, in order.
         failure: Why there is no usable answer, or None.
         ttl: Seconds for which the resolver keeps it, aliases included; None without records.
-        synthesized: A DNS wildcard stands behind it, as far as signatures tell (RFC 4034 §3.1.3).
+        synthesized: A DNS wildcard has the records, as far as signatures tell (RFC 4034 §3.1.3).
     """
 
     name: str
@@ -50,6 +50,11 @@ class Step:
     aliases: tuple[str, ...]
     ttl: int | None = field(default=None, compare=False)
     synthesized: bool = field(default=False, compare=False)
+
+    @property
+    def owner(self) -> str:
+        """Whose records they are: the name itself, or the end of its aliases."""
+        return self.aliases[-1] if self.aliases else self.name
 
 
 @dataclass(frozen=True)

@@ -259,11 +259,12 @@ def read(name: str, label: str, answer: Message, *, authoritative: bool = False)
         authenticated=bool(answer.flags & dns.flags.AD),
         aliases=tuple(link.to_text(omit_final_dot=True).lower() for link in chain[1:]),
         ttl=min(ttls) if records else None,
-        # A signature that counts fewer labels than its owner has is that of a wildcard.
+        # A signature that counts fewer labels than its owner has is that of a wildcard. That of an
+        # alias says nothing about the records at its end.
         synthesized=any(
             item.labels < len(rrset.name) - 1
             for rrset in answer.answer
-            if rrset.rdtype == dns.rdatatype.RRSIG
+            if rrset.rdtype == dns.rdatatype.RRSIG and rrset.covers == dns.rdatatype.CAA
             for item in rrset
         ),
     )

@@ -23,6 +23,7 @@ from certbot_enclave.caa.names import PUBLIC_SUFFIXES
 from certbot_enclave.caa.publication import Account
 
 _PUBLISH = "publish the records that bind issuance to this account"
+_NO_RECORD = "no record can allow it: name a method and an account URI that the CA knows"
 
 
 @dataclass(frozen=True)
@@ -167,6 +168,27 @@ def changed(climb: Climb, tolerance: Tolerance, after: tuple[Record, ...]) -> Ch
     return Change(name, climb.records if here else (), after)
 
 
+def _offer(found: list[Finding], own: Climb, change: Change, left: set[str]) -> list[Finding]:
+    """Give each finding the change of the name's records, unless it would stay all the same."""
+    start = own.steps[0]
+    where = None
+    if start.aliases and change.name == start.name:
+        where = "in place of the alias"
+    elif own.found_at not in (None, start.name):
+        # Changing an inherited record would change it for other names too.
+        where = f"they go before those of {own.found_at}"
+    if where is not None:
+        found = [
+            finding
+            if finding.name in left
+            else replace(finding, fix=f"{_PUBLISH} at {change.name}: {where}")
+            for finding in found
+        ]
+    return [
+        finding if finding.name in left else replace(finding, change=change) for finding in found
+    ]
+
+
 def _judge_covering(
     parent: str, name: str, covering: Climb, opening: Finding, tolerance: Tolerance
 ) -> Finding:
@@ -179,13 +201,14 @@ def _judge_covering(
         if record.tag.isalnum() and record.tag.lower() != b"issuewild"
     ]
     wanted = (*copied, Record(0, b"issuewild", b";"))
+    change = changed(covering, tolerance, wanted)
     return Finding(
         "covering-wildcard-open",
         opening.record,
         f"*.{parent} covers {name}: {opening.why}",
-        f"have these CAA records and no others at {parent}: "
+        f"have these CAA records and no others at {change.name}: "
         + "; ".join(record.text() for record in wanted),
-        changed(covering, tolerance, wanted),
+        change,
     )
 
 
@@ -252,29 +275,30 @@ def judge_name(
     wildcard, base = name.startswith("*."), name.removeprefix("*.")
     own = climb(base)
     climbs = [own]
-    change = changed(own, tolerance, _wanted(own.records, subject, wildcard))
+    wanted = _wanted(own.records, subject, wildcard)
+    change = changed(own, tolerance, wanted)
 
     findings = [*_others(own.records, subject, False), *_others(own.records, subject, True)]
-    if own.found_at not in (None, base):
-        # Changing an inherited record would change it for other names too.
-        findings = [
-            replace(finding, fix=f"{_PUBLISH} at {base}: they go before those of {own.found_at}")
-            for finding in findings
-        ]
+    left = {
+        finding.name
+        for finding in (*_others(wanted, subject, False), *_others(wanted, subject, True))
+    }
+    findings = _offer(findings, own, change, left)
     for uri in (subject.account_uri, *subject.also):
         for method in subject.methods:
             decision = _ours(own.records, subject.issuer, uri, method, wildcard)
             if not decision.allowed:
                 whose = uri if subject.also else "our own account"
+                helps = _ours(wanted, subject.issuer, uri, method, wildcard).allowed
                 findings.append(
                     Finding(
                         "not-allowed",
                         None,
                         f"the CA would refuse {whose}: {decision.reason}",
-                        f"{_PUBLISH}, and no others",
+                        f"{_PUBLISH}, and no others" if helps else _NO_RECORD,
+                        change if helps else None,
                     )
                 )
-    findings = [replace(finding, change=change) for finding in findings]
     conditions: set[str] = set()
     for parent in looked_at(name)[1:]:
         covering = climb(parent)

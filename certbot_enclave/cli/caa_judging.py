@@ -16,6 +16,7 @@ from certbot_enclave.cli.caa_names import Asked
 
 if TYPE_CHECKING:
     from certbot_enclave.caa.assessment import Assessment
+    from certbot_enclave.caa.evaluate import Finding
     from certbot_enclave.caa.publication import Account
     from certbot_enclave.caa.resolvers import DnsResolver
     from certbot_enclave.caa.verdict import Subject, Tolerance
@@ -210,6 +211,20 @@ def table(judged: Judged, *, simulated: bool) -> dict[str, Any]:
     def stamp(time: datetime | None) -> str | None:
         return None if time is None else f"{time:%Y-%m-%dT%H:%M:%SZ}"
 
+    # One change closes as many findings as a set has records; it is written once.
+    written: dict[int, dict[str, Any]] = {}
+
+    def change(item: Finding) -> dict[str, Any] | None:
+        if item.change is None:
+            return None
+        if id(item.change) not in written:
+            written[id(item.change)] = {
+                "name": item.change.name,
+                "before": [record.text() for record in item.change.before],
+                "after": [record.text() for record in item.change.after],
+            }
+        return written[id(item.change)]
+
     found = judged.found
     verdict, window = found.verdict, found.window
     return {
@@ -224,13 +239,7 @@ def table(judged: Judged, *, simulated: bool) -> dict[str, Any]:
                 "record": item.record,
                 "why": item.why,
                 "fix": item.fix,
-                "change": None
-                if item.change is None
-                else {
-                    "name": item.change.name,
-                    "before": [record.text() for record in item.change.before],
-                    "after": [record.text() for record in item.change.after],
-                },
+                "change": change(item),
             }
             for item in (*verdict.findings, *found.notes)
         ],

@@ -241,6 +241,11 @@ def test_a_signature_of_fewer_labels_is_that_of_a_wildcard(labels, synthesized):
     found = _read(f"{NAME}. CAA {CAA}", f"{NAME}. RRSIG {signature}")
     assert found.synthesized is synthesized
     assert not _read(f"{NAME}. CAA {CAA}").synthesized
+    # That of an alias is another matter: the records stand where it leads to.
+    alias = [f"{NAME}. CNAME lb.other.net.", f"{NAME}. RRSIG {signature.replace('CAA', 'CNAME')}"]
+    assert not _read(*alias, f"lb.other.net. CAA {CAA}").synthesized
+    found = _read(*alias[:1], f"lb.other.net. CAA {CAA}", f"lb.other.net. RRSIG {signature}")
+    assert found.synthesized is synthesized
 
 
 @pytest.mark.parametrize(

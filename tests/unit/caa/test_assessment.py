@@ -18,13 +18,14 @@ from tests.unit.caa.told import Told
 URI = "https://ca.test/acct/1"
 SUBJECT = Subject("ca.test", URI, ("http-01",))
 PAIR = formats.records_for(issuer="ca.test", methods=["http-01"], account_uri=URI)
+BOTH = formats.records_for(issuer="ca.test", methods=["http-01"], account_uri=URI, wildcard=True)
 OTHER = Record(0, b"issue", b"other.test")
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 CLOSING = Finding("issuer-not-enforcing", None, "why", "fix")
 
 
-def _assess(table, name="www.example.com", above=None, **options):
+def _assess(table, name="www.example.com", above=None, own=None, **options):
     told = Told(table)
 
     def climb(item):
@@ -32,7 +33,9 @@ def _assess(table, name="www.example.com", above=None, **options):
 
     judged = judge_name(name, SUBJECT, Tolerance(), climb)
     given = {"about_issuer": (), "conditions": (), "now": NOW, **options}
-    return assessment.assess(judged, climb(name), above and climb(above), subject=SUBJECT, **given)
+    return assessment.assess(
+        judged, climb(own or name), above and climb(above), subject=SUBJECT, **given
+    )
 
 
 def _notes(found):
@@ -134,11 +137,15 @@ def test_worst(codes, code):
         ([OTHER], [], False),
         ([OTHER], [OTHER], False),
         ([OTHER], [PAIR[0], Record(0, b"issuewild", b"other.test")], False),
+        # It shuts out everybody, us too.
+        ([OTHER], [Record(0, b"issue", b";")], False),
+        # What is closer binds as well: it hides nothing.
+        ([*PAIR, Record(0, b"iodef", b"mailto:a@b.test")], PAIR, False),
     ],
 )
 def test_a_closer_set_that_hides_one_that_binds_is_noted(own, parent, noted):
     table = {"www.example.com": own, "example.com": parent}
-    found = _assess(table, above="example.com")
+    found = _assess(table, above="example.com", about_issuer=[CLOSING])
     assert _notes(found) == ["shadowed-by-closer-set"] * noted
     assert found.verdict.word == "open"
     if noted:
@@ -147,10 +154,45 @@ def test_a_closer_set_that_hides_one_that_binds_is_noted(own, parent, noted):
     assert _notes(_assess(table)) == []
 
 
+@pytest.mark.parametrize(("above", "noted"), [(BOTH, True), (PAIR, False)])
+def test_of_a_wildcard_the_hidden_set_has_to_allow_the_wildcard(above, noted):
+    table = {"www.example.com": [OTHER], "example.com": above}
+    found = _assess(table, name="*.www.example.com", own="www.example.com", above="example.com")
+    assert _notes(found) == ["shadowed-by-closer-set"] * noted
+
+
+@pytest.mark.parametrize(
+    ("entry", "fix", "change"),
+    [
+        # Others hang on the DNS wildcard too.
+        (
+            {"records": (OTHER,), "synthesized": True},
+            "publish the records of example.com at www.example.com too",
+            ("www.example.com", (), tuple(sorted(PAIR))),
+        ),
+        (
+            {"records": (OTHER,), "aliases": ("a.b.net", "lb.other.net")},
+            "remove every CAA record of lb.other.net, or replace them by those of example.com",
+            ("lb.other.net", (OTHER,), ()),
+        ),
+    ],
+)
+def test_a_closer_set_is_changed_where_it_stands(entry, fix, change):
+    table = {"www.example.com": entry, "example.com": PAIR}
+    (note, *_) = _assess(table, above="example.com").notes
+    assert (note.name, note.fix, note.change) == ("shadowed-by-closer-set", fix, change)
+
+
 def test_records_from_a_dns_wildcard_are_noted():
     entry = {"records": PAIR, "synthesized": True}
     found = _assess({"www.example.com": entry, "example.com": PAIR})
     assert (found.verdict.word, _notes(found)) == ("exclusive", ["dns-wildcard"])
+    assert found.notes[0].change == ("www.example.com", (), tuple(sorted(PAIR)))
+    # At the end of an alias they would go there.
+    there = {"www.example.com": {**entry, "aliases": ("lb.other.net",)}, "example.com": PAIR}
+    (note,) = _assess(there).notes
+    assert note.fix == "publish them at lb.other.net itself"
+    assert note.change == ("lb.other.net", (), tuple(sorted(PAIR)))
     # Of no matter on the way, or without records.
     table = {"www.example.com": {"synthesized": True}, "example.com": PAIR}
     assert _notes(_assess(table)) == []

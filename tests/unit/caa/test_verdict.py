@@ -326,6 +326,51 @@ def test_the_fix_of_inherited_records_is_to_publish_at_the_name():
     assert _judge({"example.com": [OTHER, NOBODY_WILD], NAME: PAIR}).word == "exclusive"
 
 
+def test_behind_an_alias_that_is_not_accepted_the_fix_takes_its_place():
+    entry = {"records": (OTHER, NOBODY_WILD), "aliases": ("lb.other.net",)}
+    table = {NAME: entry, "example.com": PAIR}
+    found = _judge(table)
+    assert found.findings[0].fix == (
+        f"publish the records that bind issuance to this account at {NAME}: in place of the alias"
+    )
+    assert found.findings[0].change == (NAME, (), PAIR)
+    # Into a zone that is accepted, the records stand at its end, and change there.
+    found = _judge(table, tolerance=Tolerance(alias_zones=frozenset(["other.net"])))
+    assert found.findings[0].fix == "remove this record"
+    assert found.findings[0].change == ("lb.other.net", (OTHER, NOBODY_WILD), PAIR)
+
+
+def test_the_fix_of_a_covering_wildcard_behind_an_alias_is_at_its_end():
+    above = {"records": (OTHER,), "aliases": ("lb.other.net",)}
+    tolerance = Tolerance(alias_zones=frozenset(["other.net"]))
+    (finding,) = _judge({NAME: PAIR, "example.com": above}, tolerance=tolerance).findings
+    assert finding.fix.startswith("have these CAA records and no others at lb.other.net: ")
+    assert finding.change == ("lb.other.net", (OTHER,), (OTHER, NOBODY_WILD))
+
+
+@pytest.mark.parametrize(
+    ("subject", "name", "fix"),
+    [
+        # Told apart by a query alone, at our own CA.
+        (Subject(ISSUER, f"{OURS}?id=1", ("http-01",)), "ambiguous-account", "use an account at"),
+        (Subject(ISSUER, OURS, ("ca-tbr-19",)), "not-allowed", "no record can allow it: name a"),
+        (Subject(ISSUER, f"{OURS}%zz", ("http-01",)), "not-allowed", "no record can allow it: "),
+    ],
+)
+def test_what_no_record_can_mend_has_no_change(subject, name, fix):
+    bound = formats.records_for(
+        issuer=ISSUER, methods=subject.methods, account_uri=subject.account_uri
+    )
+    for records in (bound, [OTHER, NOBODY_WILD]):
+        found = _judge({NAME: records, "example.com": bound}, subject=subject)
+        for finding in found.findings:
+            assert (finding.change is None) is (finding.name == name)
+            assert finding.fix.startswith(fix) is (finding.name == name)
+    # Others are shut out by records all the same.
+    assert found.findings[0].name == "unbound-issuer"
+    assert found.findings[0].change.after == bound
+
+
 def test_the_fix_at_the_name_itself_is_that_of_the_record():
     found = _judge({NAME: [OTHER, *PAIR], "example.com": PAIR})
     assert [finding.fix for finding in found.findings] == ["remove this record"]
