@@ -11,6 +11,7 @@ capital or ends with a full stop. Exit codes: 0 done or holds, 1 checked and it 
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 import warnings
 from collections.abc import Sequence
@@ -92,6 +93,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not sys.warnoptions:
         # Libraries warn of odd certificates, on lines of their own; what is wrong is an error here.
         warnings.simplefilter("ignore")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A name is shown with its letters too, and the terminal may not have them; as on stderr.
+        sys.stdout.reconfigure(errors="backslashreplace")
     arguments = list(sys.argv[1:] if argv is None else argv)
     # Options come after the command, so the first word that names one is the command.
     command = next((word for word in arguments if word in COMMANDS), None)

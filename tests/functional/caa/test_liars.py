@@ -1,10 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whatever a server sends back, the resolver's answer is a failure, and no exception escapes."""
 
-import contextlib
-import socket
-import threading
-
 import dns.flags
 import dns.message
 import dns.rrset
@@ -13,68 +9,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from certbot_enclave.caa.grammar import Record
-from certbot_enclave.caa.resolvers import DnsResolver
+from tests.functional.caa.liar import Liar
 
 NAME = "www.example.com"
 RECORD = Record(0, b"issue", b"ca.test")
-
-
-def _receive(stream, size):
-    data = b""
-    while len(data) < size and (more := stream.recv(size - len(data))):
-        data += more
-    return data
-
-
-class Liar:
-    """Answers over UDP and TCP with what two functions make of the question; None is silence."""
-
-    def __init__(self):
-        while True:
-            self._tcp = socket.create_server(("127.0.0.1", 0))
-            self.port = self._tcp.getsockname()[1]
-            self._udp = socket.socket(type=socket.SOCK_DGRAM)
-            with contextlib.suppress(OSError):
-                self._udp.bind(("127.0.0.1", self.port))
-                break
-            self._udp.close()
-            self._tcp.close()
-        self.udp = self.tcp = lambda question: None
-        self.asked = []
-        for serve in (self._serve_udp, self._serve_tcp):
-            threading.Thread(target=serve, daemon=True).start()
-
-    def _serve_udp(self):
-        with contextlib.suppress(OSError):
-            while True:
-                wire, peer = self._udp.recvfrom(4096)
-                if not wire:
-                    return
-                self.asked.append("udp")
-                if (answer := self.udp(wire)) is not None:
-                    self._udp.sendto(answer, peer)
-
-    def _serve_tcp(self):
-        with contextlib.suppress(OSError):
-            while True:
-                stream, _ = self._tcp.accept()
-                with stream, contextlib.suppress(OSError):
-                    stream.settimeout(2)
-                    self.asked.append("tcp")
-                    wire = _receive(stream, int.from_bytes(_receive(stream, 2), "big"))
-                    if (answer := self.tcp(wire)) is not None:
-                        stream.sendall(len(answer).to_bytes(2, "big") + answer)
-
-    def ask(self, timeout=2.0):
-        self.asked.clear()
-        return DnsResolver("liar", "127.0.0.1", self.port, timeout=timeout).ask(NAME)
-
-    def close(self):
-        with socket.socket(type=socket.SOCK_DGRAM) as sender:
-            sender.sendto(b"", ("127.0.0.1", self.port))
-        self._tcp.shutdown(socket.SHUT_RDWR)
-        self._udp.close()
-        self._tcp.close()
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +52,7 @@ def _foreign_records(answer):
 
 def test_the_truth_is_believed(liar):
     liar.udp = _honest
-    found = liar.ask()
+    found = liar.ask(NAME)
     assert (found.records, found.failure, found.authenticated) == ((RECORD,), None, False)
     assert liar.asked == ["udp"]
 
@@ -122,33 +60,33 @@ def test_the_truth_is_believed(liar):
 def test_a_truncated_answer_is_asked_for_again_over_tcp(liar):
     liar.udp = lambda wire: _honest(wire, flags=dns.flags.TC)
     liar.tcp = lambda wire: _honest(wire, flags=dns.flags.AD)
-    found = liar.ask()
+    found = liar.ask(NAME)
     assert (found.records, found.authenticated) == ((RECORD,), True)
     assert liar.asked == ["udp", "tcp"]
 
 
 def test_truncated_over_tcp_too_is_a_failure(liar):
     liar.udp = liar.tcp = lambda wire: _honest(wire, flags=dns.flags.TC)
-    assert liar.ask().failure == "truncated answer"
+    assert liar.ask(NAME).failure == "truncated answer"
 
 
 def test_a_connection_that_ends_early_is_tried_again_and_then_a_failure(liar):
     liar.udp = lambda wire: _honest(wire, flags=dns.flags.TC)
     liar.tcp = lambda wire: None
-    assert liar.ask().failure == "the connection ended before the answer"
+    assert liar.ask(NAME).failure == "the connection ended before the answer"
     assert liar.asked == ["udp", "tcp"] * 2
 
 
 def test_silence_is_a_failure_after_two_tries(liar):
     liar.udp = lambda wire: None
-    assert liar.ask(timeout=0.1).failure == "no answer within 0.1 seconds"
+    assert liar.ask(NAME, timeout=0.1).failure == "no answer within 0.1 seconds"
     assert liar.asked == ["udp", "udp"]
 
 
 def test_the_second_try_counts(liar):
     answers = iter([None, True])
     liar.udp = lambda wire: _honest(wire) if next(answers) else None
-    assert liar.ask(timeout=0.3).records == (RECORD,)
+    assert liar.ask(NAME, timeout=0.3).records == (RECORD,)
 
 
 @pytest.mark.parametrize(
@@ -171,7 +109,7 @@ def test_the_second_try_counts(liar):
 def test_what_is_no_answer_to_the_question_is_a_failure(liar, options, way):
     liar.udp = lambda wire: _honest(wire, **(options if way == "udp" else {"flags": dns.flags.TC}))
     liar.tcp = lambda wire: _honest(wire, **options)
-    found = liar.ask()
+    found = liar.ask(NAME)
     assert found.failure.startswith("malformed answer: ")
     assert len(found.failure) > len("malformed answer: ")
     assert (found.records, found.authenticated, found.aliases) == ((), False, ())
@@ -189,7 +127,7 @@ def _mangled(wire, places):
 @settings(max_examples=300, deadline=None)
 def test_no_bytes_escape_as_an_exception(liar, places):
     liar.udp = lambda wire: _mangled(wire, places)
-    found = liar.ask()
+    found = liar.ask(NAME)
     assert found.failure is None or found.failure.isprintable()
     assert found.failure is None or (found.records, found.aliases) == ((), ())
 
@@ -207,7 +145,7 @@ def _with_rdata(rdata):
 
 def test_rdata_arrives_as_it_is(liar):
     liar.udp = _with_rdata(b"\x80\x05issueca.test;\xff")
-    found = liar.ask()
+    found = liar.ask(NAME)
     assert (found.failure, found.authenticated) == (None, True)
     assert found.records == (Record(128, b"issue", b"ca.test;\xff"),)
 
@@ -219,7 +157,7 @@ def test_rdata_arrives_as_it_is(liar):
 @settings(max_examples=200, deadline=None)
 def test_no_rdata_is_dropped_or_escapes_as_an_exception(liar, rdata):
     liar.udp = _with_rdata(rdata)
-    found = liar.ask()
+    found = liar.ask(NAME)
     if found.failure is None:
         size = rdata[1]
         assert found.records == (Record(rdata[0], rdata[2 : 2 + size], rdata[2 + size :]),)

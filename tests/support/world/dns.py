@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -21,7 +23,7 @@ import dns.tsigkeyring
 import dns.update
 import trustme
 
-from tests.support.world.process import Process, accepts, free_port, program
+from tests.support.world.process import Process, accepts, eventually, free_port, program
 
 KEY = "owner"
 SECRET = "b3duZXItb2YtdGhlLXpvbmUtc2VjcmV0LWtleSE="
@@ -46,9 +48,13 @@ acl:
     key: {key}
     action: update
 policy:
-  - id: signed
+  - id: nsec
     algorithm: ecdsap256sha256
     manual: on
+  - id: nsec3
+    algorithm: ecdsap256sha256
+    manual: on
+    nsec3: on
 template:
   - id: default
     storage: "{state}"
@@ -62,7 +68,7 @@ _KNOT_ZONE = """  - domain: {zone}
     acl: owner
 """
 _SIGNED = """    dnssec-signing: on
-    dnssec-policy: signed
+    dnssec-policy: {policy}
 """
 _UNBOUND = """
 server:
@@ -146,13 +152,14 @@ class Unbound:
 
 
 class DnsWorld:
-    """The whole of DNS on loopback.
+    """The whole of DNS on loopback. A zone may lie below another: that one delegates it.
 
     Args:
         state: Directory for state, made if missing.
         signed: Zones below ``test.`` with a chain of trust.
         unsigned: Zones below ``test.`` without one.
         bogus: Zones below ``test.`` whose DS at the parent is wrong.
+        nsec3: Which of them deny names by their hashes (RFC 5155).
 
     Attributes:
         port: Where the authoritative server listens.
@@ -167,10 +174,12 @@ class DnsWorld:
         signed: Iterable[str] = ("example.test",),
         unsigned: Iterable[str] = (),
         bogus: Iterable[str] = (),
+        nsec3: Iterable[str] = (),
     ) -> None:
         self.state = state
-        self._signed, self._unsigned, self._bogus = tuple(signed), tuple(unsigned), tuple(bogus)
-        self._children = (*self._signed, *self._unsigned, *self._bogus)
+        signed, self._unsigned, self._bogus = tuple(signed), set(unsigned), tuple(bogus)
+        self._children = (*signed, *self._unsigned, *self._bogus)
+        self._nsec3 = frozenset(nsec3)
         self.zones = (".", "test.", *(f"{zone}." for zone in self._children))
         self._stack = ExitStack()
         self._resolvers = 0
@@ -196,24 +205,29 @@ class DnsWorld:
         for name in ("", "db", "run"):
             (self.state / name).mkdir(parents=True, exist_ok=True)
         self.port = free_port()
-        config = self.state / "knot.conf"
-        text = _KNOT.format(state=self.state, port=self.port, key=KEY, secret=SECRET)
-        for zone in self.zones:
-            text += _KNOT_ZONE.format(zone=zone, file=self._file(zone).name)
-            if zone.rstrip(".") not in self._unsigned:
-                text += _SIGNED
-        config.write_text(text)
+        self._configure()
         self.key_file = self.state / "owner.key"
         self.key_file.write_text(f"hmac-sha256:{KEY}:{SECRET}\n")
         self._write_zones()
         self.authority = trustme.CA()
         self.tls_root = self.state / "tls-root.pem"
         self.authority.cert_pem.write_to_path(str(self.tls_root))
-        knot = Process(
-            ["knotd", "-c", config], log=self.state / "knot.log", ready=self._authoritative
+        self._knot = Process(
+            ["knotd", "-c", self.state / "knot.conf"],
+            log=self.state / "knot.log",
+            ready=self._authoritative,
         )
-        self._stack.callback(knot.stop)
+        self._stack.callback(self._knot.stop)
         self.resolver = self.start_resolver()
+
+    def _configure(self) -> None:
+        text = _KNOT.format(state=self.state, port=self.port, key=KEY, secret=SECRET)
+        for zone in self.zones:
+            text += _KNOT_ZONE.format(zone=zone, file=self._file(zone).name)
+            if zone.rstrip(".") not in self._unsigned:
+                policy = "nsec3" if zone.rstrip(".") in self._nsec3 else "nsec"
+                text += _SIGNED.format(policy=policy)
+        (self.state / "knot.conf").write_text(text)
 
     def start_resolver(
         self, *, validating: bool = True, name: str = RESOLVER_NAME, caching: bool = False
@@ -234,37 +248,73 @@ class DnsWorld:
     def _file(self, zone: str) -> Path:
         return self.state / f"{zone.rstrip('.') or 'root'}.zone"
 
+    def _keymgr(self, zone: str, *words: str) -> str:
+        command = [program("keymgr"), "-c", str(self.state / "knot.conf"), zone, *words]
+        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=30)
+        return done.stdout
+
     def _ds(self, zone: str) -> list[str]:
-        """Make the keys of a zone; return its DS records."""
-        keymgr = [program("keymgr"), "-c", str(self.state / "knot.conf"), zone]
+        """Return the DS records of a zone that has keys, as lines of a zone file."""
+        found = self._keymgr(zone, "ds").splitlines()
+        return [line for line in found if " 13 2 " in line]
+
+    def _make_keys(self, zone: str) -> None:
         for role in ("ksk=yes", "zsk=yes"):
-            command = [*keymgr, "generate", "algorithm=ecdsap256sha256", role]
-            subprocess.run(command, check=True, capture_output=True, timeout=30)
-        done = subprocess.run(
-            [*keymgr, "ds"], check=True, capture_output=True, text=True, timeout=30
-        )
-        return [line for line in done.stdout.splitlines() if " 13 2 " in line]
+            self._keymgr(zone, "generate", "algorithm=ecdsap256sha256", role)
+
+    def _holder(self, name: str) -> str:
+        """Return the innermost zone that holds a name."""
+        holders = ("test", *self._children)
+        return max((zone for zone in holders if f".{name}".endswith(f".{zone}")), key=len)
 
     def _write_zones(self) -> None:
         head = "{zone} 1 SOA ns.{zone} owner.{zone} 1 3600 600 86400 1\n{zone} 1 NS ns.{zone}\n"
         head += "ns.{zone} 1 A 127.0.0.1\n"
-        top = head.format(zone="test.")
+        texts = {"test": head.format(zone="test.")}
         for child in self._children:
             zone = f"{child}."
-            text = head.format(zone=zone) + f"{zone} 1 A 127.0.0.1\n*.{zone} 1 A 127.0.0.1\n"
-            self._file(zone).write_text(text)
-            top += f"{zone} 1 NS ns.{zone}\nns.{zone} 1 A 127.0.0.1\n"
-            if child in self._signed:
-                top += "\n".join(self._ds(zone)) + "\n"
-            elif child in self._bogus:
+            texts[child] = (
+                head.format(zone=zone) + f"{zone} 1 A 127.0.0.1\n*.{zone} 1 A 127.0.0.1\n"
+            )
+        for child in self._children:
+            zone, parent = f"{child}.", self._holder(child.partition(".")[2])
+            texts[parent] += f"{zone} 1 NS ns.{zone}\nns.{zone} 1 A 127.0.0.1\n"
+            if child in self._unsigned:
+                continue
+            self._make_keys(zone)
+            if child in self._bogus:
                 wrong = self._ds(zone)[0].split()
-                top += " ".join([*wrong[:-1], "00" * 32]) + "\n"
-        self._file("test.").write_text(top)
+                texts[parent] += " ".join([*wrong[:-1], "00" * 32]) + "\n"
+            else:
+                texts[parent] += "\n".join(self._ds(zone)) + "\n"
+        for name, text in texts.items():
+            self._file(f"{name}.").write_text(text)
+        self._make_keys("test.")
         root = ". 1 SOA ns. owner. 1 3600 600 86400 1\n. 1 NS ns.\nns. 1 A 127.0.0.1\n"
         root += "test. 1 NS ns.test.\nns.test. 1 A 127.0.0.1\n" + "\n".join(self._ds("test."))
         self._file(".").write_text(root + "\n")
+        self._make_keys(".")
         self.anchor = self.state / "root.ds"
         self.anchor.write_text("\n".join(self._ds(".")) + "\n")
+
+    def secure(self, zone: str) -> None:
+        """Sign a zone that is unsigned, and have its parent publish the right DS.
+
+        A resolver that was asked before remembers for a minute that it was not secure.
+        """
+        if zone in self._unsigned:
+            self._make_keys(f"{zone}.")
+            self._unsigned.remove(zone)
+            self._configure()
+            os.kill(self._knot.pid, signal.SIGHUP)
+            if not eventually(lambda: self._has(zone, "DNSKEY")):
+                raise RuntimeError(f"{zone} was not signed")
+        ds = [line.split(" DS ", 1)[1] for line in self._ds(f"{zone}.")]
+        self.update(zone, "DS", *ds)
+
+    def _has(self, name: str, kind: str) -> bool:
+        query = dns.message.make_query(name, kind)
+        return bool(dns.query.tcp(query, "127.0.0.1", timeout=1, port=self.port).answer)
 
     def _authoritative(self) -> bool:
         try:
@@ -286,7 +336,8 @@ class DnsWorld:
             contents: Presentation text, or RDATA as bytes, which may be malformed.
             ttl: In seconds.
         """
-        zone = next(zone for zone in self._children if name == zone or name.endswith(f".{zone}"))
+        # That of a delegation stands above it.
+        zone = self._holder(name.partition(".")[2] if kind == "DS" else name)
         keyring = dns.tsigkeyring.from_text({KEY: ("hmac-sha256", SECRET)})
         change = dns.update.UpdateMessage(zone, keyring=keyring)
         change.delete(f"{name}.", kind)
