@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
@@ -102,6 +104,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser(command).parse_args(arguments)
     try:
         code: int = import_module(f"certbot_enclave.cli.{args.command}").run(args)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read has enough; what is left in the buffer must not fail again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 128 + signal.SIGPIPE
     except errors.Error as error:
         complain(error, as_json=getattr(args, "json", False))
         return exit_code(error)

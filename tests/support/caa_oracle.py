@@ -230,16 +230,24 @@ def _strangers(rows: Sequence[Row], issuer: str, account: str) -> tuple[set[str]
     for head, values in _texts(rows):
         issuers |= {head, head.lower().rstrip(".")}
         accounts |= {value for value in values if _scheme(value)}
-    # CAs do not tell names apart by case or a last dot, nor accounts by a last slash; and their
-    # names are domain names.
+    # CAs do not tell names apart by case or a last dot, nor accounts by a last slash or the case of
+    # scheme and host, which is one place on the net; and their names are domain names.
     return (
         {
             name
             for name in issuers
             if re.search("[0-9A-Za-z]", name) and name.lower().rstrip(".") != issuer
         },
-        {uri for uri in accounts if uri.rstrip("/") != account.rstrip("/")},
+        {uri for uri in accounts if not _same(uri, account)},
     )
+
+
+def _same(one: str, other: str) -> bool:
+    """Return whether two URIs are one place, and not told apart behind it by ``?`` or ``#``."""
+    if one.rstrip("/") == other.rstrip("/"):
+        return True
+    ends = [re.split(r"[?#]", uri, maxsplit=1)[1:] for uri in (one, other)]
+    return _place(one) is not None and _place(one) == _place(other) and ends[0] == ends[1]
 
 
 def others(
