@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from certbot_enclave.caa import formats, resolvers, verdict
+from certbot_enclave.caa import formats, issuers, resolvers, verdict
 from tests.support.world.dns import DnsWorld
 from tests.support.world.process import Process, free_port
 
@@ -49,7 +49,7 @@ async def _ours(address: str, count: int) -> None:
     async with bulk.Bulk(asked) as asking:
 
         async def one(name: str) -> bulk.Looked:
-            return await asking.judge(name, SUBJECT, verdict.Tolerance())
+            return await asking.judge(name, SUBJECT, verdict.Tolerance(), today=issuers.MANDATORY)
 
         async for found in bulk.in_order(_names(count), one):
             if found.verdict.word != "exclusive":

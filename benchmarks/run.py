@@ -36,6 +36,7 @@ def issuance(state: Path, runs: int) -> None:
             world.resolver.address,
             port,
             extra={"caa-issuer": ISSUER},
+            issuer=ISSUER,
         )
         records = enclave.registered()["records"]
         world.caa("example.test", *(record.split(" CAA ", 1)[1] for record in records))

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
@@ -16,17 +15,17 @@ from certbot_enclave import errors, statement
 from certbot_enclave.account.key import public_jwk
 from certbot_enclave.account.registration import Registered
 from certbot_enclave.attestation import proof
-from certbot_enclave.caa.verdict import Verdict
 from certbot_enclave.lineages import dns_names
+from certbot_enclave.looks import Look
 from certbot_enclave.runtime import Runtime
 from certbot_enclave.sealing import tree
 
 _SOFTWARE = ("acme", "certbot", "certbot-enclave", "cryptography", "dnspython", "josepy")
 
 
-def _domain(found: Verdict, now: datetime) -> statement.Domain:
-    # `since` needs the history of the zone, which one look cannot know.
-    return statement.Domain(found.name, found.word, None, now, found.resolvers)
+def _domain(look: Look) -> statement.Domain:
+    found = look.verdict
+    return statement.Domain(found.name, found.word, look.since, look.at, found.resolvers)
 
 
 def _certificate(found: x509.Certificate) -> statement.Certificate:
@@ -44,7 +43,7 @@ def make(
     runtime: Runtime,
     registered: Registered,
     *,
-    verdicts: Iterable[Verdict],
+    looks: Iterable[Look],
     identities: tuple[str, ...],
     certificates: Iterable[x509.Certificate],
     nonce: bytes | None,
@@ -54,7 +53,7 @@ def make(
     Args:
         runtime: This run.
         registered: The account, confirmed by the CA in this process.
-        verdicts: What was last seen of CAA.
+        looks: What was last seen of CAA.
         identities: Issuer domain names of the CA.
         certificates: What the enclave holds.
         nonce: The verifier's; the only thing that a caller ever chooses.
@@ -63,15 +62,14 @@ def make(
         EnclaveError: The attester failed.
         FormatError: The statement would not be valid.
     """
-    now = datetime.fromtimestamp(int(runtime.clock()), UTC)
-    found = tuple(verdicts)
+    found = tuple(looks)
     mark = runtime.state.mark()
-    conditions = {condition for item in found for condition in item.conditions}
+    conditions = {condition for look in found for condition in look.verdict.conditions}
     if runtime.simulated:
         conditions.add("simulated")
     text = statement.build(
         statement.Statement(
-            issued_at=now,
+            issued_at=runtime.now(),
             directory=registered.ca.url,
             account_uri=registered.uri,
             thumbprint=registered.key.key.print,
@@ -79,7 +77,7 @@ def make(
             external_account_binding=registered.external_account,
             caa_identities=identities,
             validation_methods=(runtime.settings.text("challenge"),),
-            domains=tuple(_domain(item, now) for item in found),
+            domains=tuple(_domain(look) for look in found),
             certificates=tuple(_certificate(item) for item in certificates),
             conditions=tuple(sorted(conditions)),
             sealing_scheme=runtime.sealer.scheme,

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from datetime import date, datetime
 from pathlib import Path
 
-from certbot_enclave import errors, lineages
+from certbot_enclave import errors, lineages, looks
 from certbot_enclave import evidence as evidence_module
 from certbot_enclave import settings as settings_module
 from certbot_enclave.account import pcr, registration
@@ -20,6 +21,7 @@ from certbot_enclave.caa import formats, lookup, resolvers, verdict
 from certbot_enclave.caa.names import check_name
 from certbot_enclave.caa.verdict import Verdict
 from certbot_enclave.deploy import files
+from certbot_enclave.looks import Look, Seen
 from certbot_enclave.runtime import Runtime
 from certbot_enclave.sealing import ram
 
@@ -53,7 +55,8 @@ class Issuance:
         self._wait = settings_module.seconds(settings.text("wait_for_caa"))
         self._deploy_to = self._deployment()
         self._registered: Registered | None = None
-        self._verdicts: dict[str, Verdict] = {}
+        self._looks: dict[str, Look] = {}
+        self._unsealed = False
         self.ordered: frozenset[str] = frozenset()
 
     def _deployment(self) -> Path | None:
@@ -204,21 +207,28 @@ class Issuance:
             )
         )
 
-    def _judge(self, name: str) -> Verdict:
+    def _subject(self) -> verdict.Subject:
+        return verdict.Subject(
+            issuer=self.issuers()[0],
+            account_uri=self.registered.uri,
+            methods=(self.runtime.settings.text("challenge"),),
+        )
+
+    def _judge(self, name: str, today: date) -> Verdict:
         settings = self.runtime.settings
         tolerance = verdict.Tolerance(
             covering_wildcard=settings.switch("allow_covering_wildcard"),
             alias_zones=frozenset(settings.list("allow_alias_zone")),
             unsigned_zone=settings.switch("allow_unsigned_zone"),
             independent_resolvers=resolvers.independent(self._resolvers),
-        )
-        subject = verdict.Subject(
-            issuer=self.issuers()[0],
-            account_uri=self.registered.uri,
-            methods=(settings.text("challenge"),),
+            issuers=frozenset(settings.list("allow_issuer")),
         )
         return verdict.judge_name(
-            name, subject, tolerance, lambda climbed: lookup.climb(climbed, self._resolvers)
+            name,
+            self._subject(),
+            tolerance,
+            lambda climbed: lookup.climb(climbed, self._resolvers),
+            today=today,
         )
 
     def look(self, names: Iterable[str]) -> tuple[Verdict, ...]:
@@ -228,6 +238,7 @@ class Issuance:
             PolicyError: A resolver is not usable, or the issuer is unknown.
             GateError: Resolvers disagree.
             TransportError: A resolver cannot be asked.
+            Error: As `glance`.
         """
         found = self.glance(names)
         for item in found:
@@ -236,20 +247,43 @@ class Issuance:
         return found
 
     def glance(self, names: Iterable[str]) -> tuple[Verdict, ...]:
-        """Look as `look` does, for evidence only: a lookup that fails is a finding."""
-        found = {}
+        """Look as `look` does, for evidence only: a lookup that fails is a finding.
+
+        It is at a time that the hardware agrees with. What it finds anew is sealed at once, so that
+        the next boot knows; a trial, and an account beside the enclave's own, leave no trace.
+
+        Raises:
+            EnclaveError: The attester is broken, or the clock is wrong.
+            SealError, TransportError: What was found cannot be sealed.
+        """
+        self.runtime.look()
+        today, found = self.runtime.now().date(), []
         for name in sorted(names):
             try:
-                found[name] = self._judge(name)
+                found.append(self._judge(name, today))
             except (errors.TransportError, errors.GateError) as error:
                 asked = self.runtime.settings.list("resolver")
-                found[name] = verdict.unknown(name, error, asked)
-        self._verdicts |= found
-        return tuple(found.values())
+                found.append(verdict.unknown(name, error, asked))
+        at = self.runtime.now()  # when the answers were there
+        seen = self._remember(found, at)
+        self._looks |= {item.name: looks.look(item, at, seen.get(item.name)) for item in found}
+        return tuple(found)
+
+    def _remember(self, found: Iterable[Verdict], at: datetime) -> Mapping[str, Seen]:
+        if self._trial or not self.own:
+            return {}
+        config = self.runtime.directories.config
+        before = looks.recall(config)
+        seen = looks.added(before, found, self._subject(), at)
+        if seen != before or self._unsealed:
+            self._unsealed = True
+            looks.remember(config, seen)
+            self.save()
+            self._unsealed = False
+        return seen
 
     def _check(self, names: frozenset[str]) -> None:
         """Raise unless CAA is exclusive for every name, at a time the hardware agrees with."""
-        self.runtime.look()
         closed = [found for found in self.look(names) if not found.opens_gate]
         if not closed:
             return
@@ -304,13 +338,15 @@ class Issuance:
     def evidence(self, nonce: bytes | None = None) -> bytes:
         """Make evidence about the account, and CAA of all names as last seen in this run."""
         names = self.ordered | frozenset(self.runtime.settings.list("domains"))
-        self.glance(names - self._verdicts.keys())
+        missing = names - self._looks.keys()
+        if missing:
+            self.glance(missing)
         live = self.runtime.directories.config / "live"
         certificates = list(lineages.certificates(live))
         return evidence_module.make(
             self.runtime,
             self.registered,
-            verdicts=self._verdicts.values(),
+            looks=self._looks.values(),
             identities=self.issuers(),
             certificates=[certificate for _, certificate in certificates],
             nonce=nonce,

@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
 
@@ -87,6 +88,10 @@ class Runtime:
         """Where evidence is written."""
         named = self.settings.text("evidence")
         return Path(named) if named else self.own_directory / "evidence.json"
+
+    def now(self) -> datetime:
+        """Return this run's time in whole seconds; `look` says whether the hardware agrees."""
+        return datetime.fromtimestamp(int(self.clock()), UTC)
 
     def look(self) -> document.Document:
         """Return a fresh attestation document of this enclave, authenticated.

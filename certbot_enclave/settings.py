@@ -68,6 +68,11 @@ TABLE = (
     Setting("allow_unsigned_zone", False, "accept pinned CAA in a zone without DNSSEC"),
     Setting("allow_covering_wildcard", False, "accept that *.parent is open to others"),
     Setting("allow_alias_zone", (), "zones that a CNAME or DNAME on the path may lead into"),
+    Setting(
+        "allow_issuer",
+        (),
+        "issuers accepted though they are not known here to enforce RFC 8657",
+    ),
     Setting("allow_disk", False, "accept directories that are not RAM-backed"),
     Setting("deploy", "", "where key and chain go for the TLS server: files:DIR"),
     Setting("deploy_check", "", "command that must succeed before a new certificate is used"),

@@ -28,13 +28,25 @@ ACCOUNT_TAG = b"certbot-enclave-account-v1:"
 MAX_STATEMENT = 64 * 1024  # bytes
 MAX_EVIDENCE = 256 * 1024  # bytes
 
-VERDICTS = ("exclusive", "pinned, zone unsigned", "open")
+OPEN = "open"
+VERDICTS = ("exclusive", "pinned, zone unsigned", OPEN)
 
 _verdict = fields.matching(re.compile("|".join(VERDICTS)), f"one of: {'; '.join(VERDICTS)}")
 
 
 class Domain(NamedTuple):
-    """What the enclave found out about one name: verdict, when it holds since, who was asked."""
+    """What the enclave found out about one name.
+
+    Attributes:
+        name: The name.
+        verdict: One of `VERDICTS`.
+        since: From when on no CA goes by other records than those of this verdict, as far as the
+            enclave's own looks tell: its first look that found them, plus the longer of eight hours
+            and the TTL of what it had seen before. In the future while that time is not over. None:
+            the verdict does not hold, or this look was not remembered.
+        checked_at: When it was looked up.
+        resolvers: Who was asked, in order.
+    """
 
     name: str
     verdict: str

@@ -287,6 +287,22 @@ def _domain(said: Statement, domain: str) -> Domain:
     )
 
 
+def _told(about: Domain) -> str:
+    """Say what the statement says of the domain: never that a verdict holds without since when."""
+
+    def stamp(time: datetime) -> str:
+        return f"{time:%Y-%m-%dT%H:%M:%SZ}"
+
+    line = f"statement is about {about.name}: {about.verdict} at {stamp(about.checked_at)}"
+    if about.verdict == statement_module.OPEN:
+        return line
+    if about.since is None:
+        return f"{line}, it does not say since when"
+    # The enclave has not looked since: of what holds after this time it says nothing.
+    word = "since" if about.since <= about.checked_at else "not before"
+    return f"{line}, {word} {stamp(about.since)}"
+
+
 def verify(
     evidence: bytes,
     policy: Policy,
@@ -350,6 +366,6 @@ def verify(
     _check_conditions(said, policy, simulated=simulated)
     report(f"account {said.account_uri}, its sealing and settings are accepted")
     about = _domain(said, domain)
-    report(f"statement is about {domain}: {about.verdict} at {about.checked_at:%Y-%m-%dT%H:%M:%SZ}")
+    report(_told(about))
     unknown = NOT_CHECKED if taken.signature is None else (*NOT_CHECKED, WEAKER)
     return Verified(said, found, about, taken.format, matched, simulated, unknown)

@@ -35,10 +35,14 @@ POLICY = """\
 account_prefix = "{prefix}"
 issuers = ["ca.test"]
 
-# Values that are not the defaults, each accepted by name.
+# What weakens the claim, and values that are not the defaults, each accepted by name.
+[accept]
+conditions = ["issuer-not-enforcing:ca.test"]
+
 [accept.settings]
 resolver = ["{resolver}"]
 ca_roots = "{roots}"
+allow_issuer = ["ca.test"]
 deploy = "files:{deploy}"
 deploy_check = "{check}"
 deploy_reload = "{reload}"

@@ -223,8 +223,7 @@ def assess(
     above: Climb | None,
     *,
     subject: Subject,
-    about_issuer: Iterable[Finding],
-    conditions: Iterable[str],
+    about_accounts: Iterable[Finding],
     now: datetime,
     published: datetime | None = None,
     old_ttl: int | None = None,
@@ -237,8 +236,7 @@ def assess(
         own: The climb from the name; None if a lookup failed.
         above: The climb from above the place where `own` ended, or None.
         subject: Who may issue.
-        about_issuer: Findings about the CA or the accounts, which keep every name open.
-        conditions: What was accepted about them by name.
+        about_accounts: Findings about the accounts, which keep every name open.
         now: When it was looked up; aware.
         published: When the owner published the records, if known; aware.
         old_ttl: TTL of what was there before, in seconds, if known.
@@ -246,19 +244,14 @@ def assess(
     """
     # Here the options have no prefix.
     plain = (replace(item, fix=item.fix.replace("--enclave-", "--")) for item in verdict.findings)
-    findings = (*plain, *about_issuer)
+    findings = (*plain, *about_accounts)
     word = verdict.word
     if isinstance(verdict.failure, errors.TransportError):
         word = COULD_NOT_TELL
         findings = verdict.findings
     elif findings:
         word = "open"
-    judged = replace(
-        verdict,
-        word=word,
-        findings=findings,
-        conditions=tuple(sorted({*verdict.conditions, *conditions})),
-    )
+    judged = replace(verdict, word=word, findings=findings)
     said = Assessment(judged)
     if compared is not None:
         said = said._replace(notes=compared.notes, servers=compared.servers)

@@ -14,10 +14,11 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import TYPE_CHECKING, TypeVar
 
 from certbot_enclave import errors
-from certbot_enclave.caa import agreement, authoritative, lookup, verdict
+from certbot_enclave.caa import agreement, authoritative, issuers, lookup, verdict
 from certbot_enclave.caa.agreement import Compared
 from certbot_enclave.caa.channels import Datagrams, Streams, parse
 from certbot_enclave.caa.direct import Direct
@@ -196,19 +197,22 @@ class Bulk:
             climbing.feed(task.result() if task.done() else await asyncio.shield(task))
         return climbing.result
 
-    async def judge(self, name: str, subject: Subject, tolerance: Tolerance) -> Looked:
+    async def judge(
+        self, name: str, subject: Subject, tolerance: Tolerance, *, today: date
+    ) -> Looked:
         """Look up and judge one name; a lookup that fails is a verdict too.
 
         Args:
             name: From `verdict.check_name`.
             subject: Who may issue.
             tolerance: What the owner accepts.
+            today: As in `verdict.judge_name`.
         """
         climbs: dict[str, Climb] = {}
         try:
             for item in verdict.looked_at(name):
                 climbs[item] = await self.climb(item)
-            found = verdict.judge_name(name, subject, tolerance, climbs.__getitem__)
+            found = verdict.judge_name(name, subject, tolerance, climbs.__getitem__, today=today)
         except (errors.TransportError, errors.GateError) as error:
             return Looked(verdict.unknown(name, error, self._labels))
         compared = None
@@ -219,7 +223,9 @@ class Bulk:
                 return Looked(found, compared=compared)
         own = climbs[name.removeprefix("*.")]
         above = None
-        if found.findings and own.found_at is not None and "." in own.found_at:
+        # What is said of the CA is no reason to look for better records.
+        opened = any(item.name != issuers.NOT_ENFORCING for item in found.findings)
+        if opened and own.found_at is not None and "." in own.found_at:
             try:
                 above = await self.climb(own.found_at.partition(".")[2])
             except (errors.TransportError, errors.GateError):

@@ -3,19 +3,26 @@
 
 Records that bind an account bind only CAs that read ``accounturi``. Every public CA has to from
 2027-03-15 (CA/Browser Forum ballot SC-098v2, Baseline Requirements 4.2.2.1.2). Until then a CA
-that does not would issue to any of its accounts.
+that does not would issue to any of its accounts. So enforcement is part of every verdict, and
+`verdict.judge_name` asks here: for the gate, for evidence and for ``caa check``.
+
+Whether an account is for staging is a matter of ``caa check`` alone, where somebody names it. In
+the gate the account is that of the directory, and `verification` refuses a staging directory that
+the policy does not accept.
 """
 
 from __future__ import annotations
 
 from datetime import date
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from certbot_enclave.caa.evaluate import Finding
-from certbot_enclave.caa.verdict import Subject
+
+if TYPE_CHECKING:
+    from certbot_enclave.caa.verdict import Subject
 
 MANDATORY = date(2027, 3, 15)
-CONDITION = "issuer-not-enforcing"
+NOT_ENFORCING = "issuer-not-enforcing"
 
 
 class Enforcing(NamedTuple):
@@ -43,24 +50,29 @@ ENFORCING = (
 STAGING = ("https://acme-staging-v02.api.letsencrypt.org/",)
 
 
-def judge_enforcement(subject: Subject, today: date) -> tuple[Finding, ...]:
+def condition(issuer: str) -> str:
+    """Return the condition that stands for an issuer which is accepted though not known."""
+    return f"{NOT_ENFORCING}:{issuer}"
+
+
+def judge_enforcement(issuer: str, today: date) -> tuple[Finding, ...]:
     """Find out whether the issuer's word is needed for what its records say.
 
     Args:
-        subject: Who may issue.
+        issuer: Issuer domain name of the CA.
         today: The date to judge by, UTC.
     """
-    known = any(item.issuer == subject.issuer and item.since <= today for item in ENFORCING)
+    known = any(item.issuer == issuer and item.since <= today for item in ENFORCING)
     if known or today >= MANDATORY:
         return ()
     return (
         Finding(
             "issuer-not-enforcing",
             None,
-            f"{subject.issuer} is not known to read accounturi, and need not before {MANDATORY}: "
+            f"{issuer} is not known to read accounturi, and need not before {MANDATORY}: "
             "any account there may do",
-            "use a CA that does, such as letsencrypt.org; "
-            "or, if its CPS says that it does, accept it with --allow-issuer",
+            "use a CA that does, such as letsencrypt.org; or, if its CPS says that it does, "
+            f"accept it with --enclave-allow-issuer {issuer}",
         ),
     )
 

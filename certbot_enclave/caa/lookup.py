@@ -7,7 +7,7 @@ resolver answered. `climb` is the plain synchronous driver.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -28,6 +28,8 @@ class Answer:
         failure: Why there is no usable answer, or None.
         ttl: Seconds for which the resolver keeps it, aliases included; None without records.
         synthesized: A DNS wildcard has the records, as far as signatures tell (RFC 4034 §3.1.3).
+        signed_ttl: TTL that the zone signed (RFC 4034 §3.1.4), of which `ttl` may be what is left;
+            None without records or signatures.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Answer:
     failure: str | None = None
     ttl: int | None = field(default=None, compare=False)
     synthesized: bool = field(default=False, compare=False)
+    signed_ttl: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ class Step:
     aliases: tuple[str, ...]
     ttl: int | None = field(default=None, compare=False)
     synthesized: bool = field(default=False, compare=False)
+    signed_ttl: int | None = field(default=None, compare=False)
 
     @property
     def owner(self) -> str:
@@ -85,6 +89,10 @@ class Resolver(Protocol):
 
     def ask(self, name: str) -> Answer:
         """Ask for the CAA records of a name; what goes wrong is in `Answer.failure`."""
+
+
+def _longest(ttls: Iterable[int | None]) -> int | None:
+    return max((ttl for ttl in ttls if ttl is not None), default=None)
 
 
 class Climbing:
@@ -141,8 +149,9 @@ class Climbing:
             tuple(sorted(first.records)),
             all(answer.authenticated for answer in answers),
             first.aliases,
-            max((answer.ttl for answer in answers if answer.ttl is not None), default=None),
+            _longest(answer.ttl for answer in answers),
             any(answer.synthesized for answer in answers),
+            _longest(answer.signed_ttl for answer in answers),
         )
         self._steps.append(step)
         # The parent of the name itself, never of an alias's target (RFC 8659 §3).

@@ -252,6 +252,13 @@ def read(name: str, label: str, answer: Message, *, authoritative: bool = False)
     if records and answer.rcode() == dns.rcode.NXDOMAIN:
         raise errors.FormatError("records of a name that does not exist", code="answer-nxdomain")
     ttls = [rrset.ttl for rrset in answer.answer if rrset.rdtype != dns.rdatatype.RRSIG]
+    signatures = [
+        (rrset.name, rrset.covers, item)
+        for rrset in answer.answer
+        if rrset.rdtype == dns.rdatatype.RRSIG
+        for item in rrset
+    ]
+    signed = max((item.original_ttl for _, _, item in signatures), default=None)
     return Answer(
         name,
         label,
@@ -262,11 +269,10 @@ def read(name: str, label: str, answer: Message, *, authoritative: bool = False)
         # A signature that counts fewer labels than its owner has is that of a wildcard. That of an
         # alias says nothing about the records at its end.
         synthesized=any(
-            item.labels < len(rrset.name) - 1
-            for rrset in answer.answer
-            if rrset.rdtype == dns.rdatatype.RRSIG and rrset.covers == dns.rdatatype.CAA
-            for item in rrset
+            covers == dns.rdatatype.CAA and item.labels < len(owner) - 1
+            for owner, covers, item in signatures
         ),
+        signed_ttl=signed if records else None,
     )
 
 

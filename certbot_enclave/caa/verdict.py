@@ -4,17 +4,18 @@
 Exclusive means: Boulder's strict reading allows our account by our method, and the most liberal
 reading that any CA's parser could take allows nobody else, for the name, for its own wildcard
 ``*.NAME`` and for the wildcard that covers it, ``*.PARENT``, in zones whose answers are all
-authenticated.
+authenticated, at a CA that is known to read what the records say.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from datetime import date
 from functools import lru_cache
 
 from certbot_enclave import errors
-from certbot_enclave.caa import changes, evaluate
+from certbot_enclave.caa import changes, evaluate, issuers
 from certbot_enclave.caa.changes import Change
 from certbot_enclave.caa.evaluate import Finding
 from certbot_enclave.caa.grammar import Record
@@ -60,12 +61,14 @@ class Tolerance:
         unsigned_zone: Answers without DNSSEC, when independent resolvers agree.
         independent_resolvers: How many of those asked the host cannot speak for at once:
             `resolvers.independent`. An unsigned zone needs two.
+        issuers: Issuer domain names of CAs that need not be known to enforce RFC 8657.
     """
 
     covering_wildcard: bool = False
     alias_zones: frozenset[str] = field(default_factory=frozenset)
     unsigned_zone: bool = False
     independent_resolvers: int = 0
+    issuers: frozenset[str] = field(default_factory=frozenset)
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,7 @@ class Verdict:
         resolvers: Who was asked.
         found_at: Where the records stand, or None if there are none.
         failure: Why nothing could be told, or None.
+        climbs: What it rests on, for those of `looked_at`; empty if nothing could be told.
     """
 
     name: str
@@ -89,6 +93,7 @@ class Verdict:
     resolvers: tuple[str, ...]
     found_at: str | None
     failure: errors.Error | None = None
+    climbs: tuple[Climb, ...] = field(default=(), compare=False)
 
     @property
     def opens_gate(self) -> bool:
@@ -150,6 +155,16 @@ def _judge_signing(
             "if it is signed, name a resolver that validates",
         )
     ]
+
+
+def _judge_issuer(
+    issuer: str, tolerance: Tolerance, conditions: set[str], today: date
+) -> list[Finding]:
+    found = issuers.judge_enforcement(issuer, today)
+    if found and issuer in tolerance.issuers:
+        conditions.add(issuers.condition(issuer))
+        return []
+    return list(found)
 
 
 def changed(climb: Climb, tolerance: Tolerance, after: tuple[Record, ...]) -> Change:
@@ -255,7 +270,12 @@ def looked_at(name: str) -> tuple[str, ...]:
 
 
 def judge_name(
-    name: str, subject: Subject, tolerance: Tolerance, climb: Callable[[str], Climb]
+    name: str,
+    subject: Subject,
+    tolerance: Tolerance,
+    climb: Callable[[str], Climb],
+    *,
+    today: date,
 ) -> Verdict:
     """Judge one name.
 
@@ -264,6 +284,7 @@ def judge_name(
         subject: Who may issue.
         tolerance: What the owner accepts.
         climb: Looks up the relevant record set of a name (RFC 8659 §3): of those of `looked_at`.
+        today: The date to judge the issuer by, UTC.
 
     Raises:
         GateError: Resolvers disagree.
@@ -310,6 +331,7 @@ def judge_name(
             findings.append(_judge_covering(parent, base, covering, open_above[0], tolerance))
     findings += _judge_aliases(climbs, tolerance, conditions)
     findings += _judge_signing(climbs, tolerance, conditions)
+    findings += _judge_issuer(subject.issuer, tolerance, conditions, today)
     if findings:
         word = "open"
     else:
@@ -321,6 +343,7 @@ def judge_name(
         tuple(sorted(conditions)),
         own.resolvers,
         own.found_at,
+        climbs=tuple(climbs),
     )
 
 

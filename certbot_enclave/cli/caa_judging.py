@@ -45,17 +45,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name in ("allow_covering_wildcard", "allow_unsigned_zone"):
         option = "--" + name.replace("_", "-")
         asked.add_argument(option, action="store_true", help=settings.BY_NAME[name].help)
-    asked.add_argument(
-        "--allow-alias-zone",
-        metavar="ZONE[,ZONE]",
-        default="",
-        help=settings.BY_NAME["allow_alias_zone"].help,
-    )
-    asked.add_argument(
-        "--allow-issuer",
-        action="store_true",
-        help="accept a CA that is not known here to enforce RFC 8657",
-    )
+    for name, item in (("allow_alias_zone", "ZONE"), ("allow_issuer", "ISSUER")):
+        option = "--" + name.replace("_", "-")
+        metavar = f"{item}[,{item}]"
+        asked.add_argument(option, metavar=metavar, default="", help=settings.BY_NAME[name].help)
 
 
 class Run(NamedTuple):
@@ -65,7 +58,6 @@ class Run(NamedTuple):
         resolvers: Who is asked; all must agree.
         tolerance: What is accepted.
         accounts: Gives the accounts for a name; it verifies evidence for that name.
-        allow_issuer: A CA that is not known to enforce RFC 8657 is accepted.
         said: What was told on stderr, each line once.
         authoritative: Every server of the names' zones is asked too.
     """
@@ -73,7 +65,6 @@ class Run(NamedTuple):
     resolvers: tuple[DnsResolver, ...]
     tolerance: Tolerance
     accounts: Callable[[str], tuple[Account, ...]]
-    allow_issuer: bool
     said: dict[str, None]
     authoritative: bool = False
 
@@ -118,6 +109,7 @@ def start(args: argparse.Namespace) -> Run:
         alias_zones=frozenset(settings.split(args.allow_alias_zone)),
         unsigned_zone=args.allow_unsigned_zone,
         independent_resolvers=resolvers.independent(asked),
+        issuers=frozenset(settings.split(args.allow_issuer)),
     )
     said: dict[str, None] = {}
     if args.evidence is None and args.account_uri is None and args.certbot_config is None:
@@ -128,7 +120,7 @@ def start(args: argparse.Namespace) -> Run:
             "or --certbot-config DIR --method METHOD",
         )
     accounts = caa_accounts.chosen(args, partial(_tell, said))
-    return Run(asked, tolerance, accounts, args.allow_issuer, said, args.authoritative)
+    return Run(asked, tolerance, accounts, said, args.authoritative)
 
 
 def _subject(accounts: tuple[Account, ...]) -> Subject:
@@ -177,17 +169,13 @@ async def each(
             subject = _subject(run.accounts(asked.ascii))
         except (errors.VerificationError, errors.FormatError) as error:
             return Judged(asked, assessment.refused(asked.ascii, error), now)
-        looked = await asking.judge(asked.ascii, subject, run.tolerance)
-        enforcing = issuers.judge_enforcement(subject, now.date())
-        conditions = [issuers.CONDITION] if enforcing and run.allow_issuer else []
-        about = [*issuers.judge_staging(subject), *([] if run.allow_issuer else enforcing)]
+        looked = await asking.judge(asked.ascii, subject, run.tolerance, today=now.date())
         found = assessment.assess(
             looked.verdict,
             looked.own,
             looked.above,
             subject=subject,
-            about_issuer=about,
-            conditions=conditions,
+            about_accounts=issuers.judge_staging(subject),
             now=now,
             published=published,
             old_ttl=old_ttl,

@@ -51,13 +51,14 @@ def _records(name: str, verified: Verified) -> list[str]:
 
 
 def _table(verified: Verified, proved: list[str], records: list[str]) -> dict[str, Any]:
-    said = verified.statement
+    said, since = verified.statement, verified.domain.since
     return {
         "verified": True,
         "simulated": verified.simulated,
         "format": verified.format,
         "domain": verified.domain.name,
         "verdict": verified.domain.verdict,
+        "since": None if since is None else f"{since:%Y-%m-%dT%H:%M:%SZ}",
         "account": said.account_uri,
         "thumbprint": said.thumbprint,
         "directory": said.directory,

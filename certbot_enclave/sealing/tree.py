@@ -17,7 +17,7 @@ from typing import Any
 from certbot_enclave import errors
 
 # What is carried, relative to the config directory.
-CARRIED = ("accounts", "enclave/settings.json", "enclave/pending.json")
+CARRIED = ("accounts", "enclave/looks.json", "enclave/pending.json", "enclave/settings.json")
 MAX_FILES = 4096
 MAX_FILE = 1024 * 1024  # bytes
 _MODES = {0o400, 0o600, 0o644}

@@ -22,7 +22,7 @@ LAYERS = (
     ("statement",),
     ("policy", "matching"),
     ("verification",),
-    ("sealing", "challenges", "deploy", "lineages"),
+    ("sealing", "challenges", "deploy", "lineages", "looks"),
     ("runtime",),
     ("account",),
     ("doors", "evidence", "issuance", "watch"),

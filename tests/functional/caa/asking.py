@@ -13,7 +13,7 @@ METHOD = "http-01"
 URI = "https://ca.test/acct/1"
 BLUE = "https://ca.test/acct/2"
 # Our CA is not known to enforce RFC 8657 yet.
-ALLOW_ISSUER = ["--allow-issuer"]
+ALLOW_ISSUER = [f"--allow-issuer={ISSUER}"]
 ACCOUNT = ["--account-uri", URI, "--issuer", ISSUER, "--method", METHOD]
 SUBJECT = [*ACCOUNT, *ALLOW_ISSUER]
 

@@ -3,7 +3,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from certbot_enclave.caa import assessment, lookup
+from certbot_enclave.caa import assessment, issuers, lookup
 from certbot_enclave.caa.grammar import Record
 from certbot_enclave.caa.verdict import Subject, Tolerance, judge_name
 from certbot_enclave.cli import caa_judging
@@ -78,12 +78,11 @@ class InMemory(Place):
             return lookup.climb(name, [told])
 
         found = assessment.assess(
-            judge_name(self.name, subject, Tolerance(), climb),
+            judge_name(self.name, subject, Tolerance(), climb, today=issuers.MANDATORY),
             climb(self.name),
             climb(self.name.partition(".")[2]),
             subject=subject,
-            about_issuer=(),
-            conditions=(),
+            about_accounts=(),
             now=now,
         )
         return caa_judging.table(Judged(Asked(self.name, None), found, now), simulated=False)

@@ -24,7 +24,15 @@ PAIR = [
 OLD = [text.replace("/acct/1", "/acct/0") for text in PAIR]
 # What Cloudflare serves beside, or in place of, the customer's (CVE-2026-14440).
 ADDED = ['0 issue "letsencrypt.org"', '0 issue "pki.goog; cansignhttpexchanges=yes"']
-SUBJECT = ["--account-uri", URI, "--issuer", "ca.test", "--method", "http-01", "--allow-issuer"]
+SUBJECT = [
+    "--account-uri",
+    URI,
+    "--issuer",
+    "ca.test",
+    "--method",
+    "http-01",
+    "--allow-issuer=ca.test",
+]
 SECOND, DEAD, SILENT, PARENT = "127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5"
 TWO = ("agree", "lies", "lags", "shadow", "lame", "large")
 

@@ -115,7 +115,7 @@ def test_an_unsigned_zone_is_pinned_where_that_is_accepted(world, table):
     arguments = ["x.plain.test", "--resolver-roots", world.tls_root, "--allow-unsigned-zone"]
     code, (item,) = table(*arguments, resolver=both)
     assert (code, item["verdict"], item["holds"]) == (0, "pinned, zone unsigned", True)
-    assert item["conditions"] == ["issuer-not-enforcing", "zone-unsigned"]
+    assert item["conditions"] == ["issuer-not-enforcing:ca.test", "zone-unsigned"]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.functional.caa.asking import ISSUER
 from tests.support import eif
 from tests.support.world.dns import KEY, SECRET
 from tests.support.world.enclave import BIN
@@ -50,7 +51,7 @@ class Reader:
             "@9.9.9.9": f"@127.0.0.1 -p {world.resolver.port}",
             "--policy policy.toml": "--policy policy.toml --trust-root "
             f"{enclave.simulator / 'root.pem'}",
-            "caa check": f"caa check --allow-issuer --resolver {world.resolver.address}",
+            "caa check": f"caa check --allow-issuer={ISSUER} --resolver {world.resolver.address}",
         }
 
     def _placed(self, text):
@@ -92,8 +93,10 @@ class Reader:
         server = self._enclave.server
         text += (
             f'resolver = ["{self._resolver.address}"]\nca_roots = "{self._enclave.tls_root}"\n'
+            f'allow_issuer = ["{ISSUER}"]\n'
+            f'[accept]\nconditions = ["issuer-not-enforcing:{ISSUER}"]\n'
             f'[directories."{server}"]\naccount_prefix = "{server.rpartition("/")[0]}/"\n'
-            'issuers = ["ca.test"]\n'
+            f'issuers = ["{ISSUER}"]\n'
         )
         (self.folder / "policy.toml").write_text(text)
 

@@ -220,7 +220,7 @@ CASES = [
         "accepted",
         subject(*ACCOUNT),
         subject(*SUBJECT),
-        f"accept it with {ALLOW_ISSUER[0]}",
+        f"accept it with --allow-issuer {ISSUER}",
     ),
     Case(
         "issuer-not-enforcing",

@@ -9,7 +9,7 @@ import pytest
 import trustme
 
 from certbot_enclave import errors
-from certbot_enclave.caa import formats, lookup, resolvers, verdict
+from certbot_enclave.caa import formats, issuers, lookup, resolvers, verdict
 from certbot_enclave.caa.grammar import Record
 from certbot_enclave.caa.lookup import Answer
 from tests.support.world.dns import DnsWorld
@@ -248,7 +248,13 @@ def test_no_record_is_ever_dropped(world, publish, rdata):
 
 def _judge(name, asked, **accepted):
     tolerance = verdict.Tolerance(independent_resolvers=resolvers.independent(asked), **accepted)
-    return verdict.judge_name(name, SUBJECT, tolerance, lambda item: lookup.climb(item, asked))
+    return verdict.judge_name(
+        name,
+        SUBJECT,
+        tolerance,
+        lambda item: lookup.climb(item, asked),
+        today=issuers.MANDATORY,
+    )
 
 
 def test_a_signed_zone_with_our_records_is_exclusive(world, publish):

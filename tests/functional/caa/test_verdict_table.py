@@ -2,6 +2,7 @@
 """States of real zones, and the verdict on each, by both drivers of the climb."""
 
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -259,17 +260,18 @@ def test_each_state_of_a_zone_is_its_verdict_by_both_drivers(world, row):
     asked = [resolvers.parse_resolver(world.resolver.tls_address, roots=str(world.tls_root))]
     subject, tolerance = (
         Subject(ISSUER, URI, (METHOD,)),
-        Tolerance(alias_zones=frozenset(row.zones)),
+        Tolerance(alias_zones=frozenset(row.zones), issuers=frozenset([ISSUER])),
     )
 
     def climb(name):
         return lookup.climb(name, asked)
 
+    today = datetime.now(UTC).date()
     if row.word == "could not tell":
         with pytest.raises(errors.TransportError, match="SERVFAIL"):
-            judge_name(row.name, subject, tolerance, climb)
+            judge_name(row.name, subject, tolerance, climb, today=today)
         return
-    judged = judge_name(row.name, subject, tolerance, climb)
+    judged = judge_name(row.name, subject, tolerance, climb, today=today)
     assert (judged.word, judged.found_at, judged.conditions) == row[1:3] + row[5:]
     told = [finding for finding in item["findings"] if finding["severity"] != "note"]
     assert [(finding["name"], finding["record"], finding["why"]) for finding in told] == [

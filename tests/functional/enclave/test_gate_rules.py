@@ -45,6 +45,7 @@ def begin(shm, ca, world, owner, monkeypatch):
         "server": ca.directory_url,
         "ca_roots": str(ca.tls_root),
         "resolver": (world.resolver.address,),
+        "allow_issuer": ("ca.test",),
     }
 
     def begin(*, register=True, **settings):

@@ -29,6 +29,7 @@ def test_issues_at_pebble(shm, pebble, world, http_port, owner):
         world.resolver.address,
         http_port,
         extra={"caa-issuer": "pebble.test"},
+        issuer="pebble.test",
     )
     table = enclave.registered()
     refused = enclave.issue()

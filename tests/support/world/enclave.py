@@ -53,6 +53,8 @@ class Enclave:
         http_port: Where http-01 is answered.
         domains: What it is for.
         extra: More settings, as the options of ``certbot-enclave``.
+        issuer: What the CA is called in CAA records; it is in no table of those that enforce RFC
+            8657, so every enclave and every policy for one accepts it.
         environment: Added to the scrubbed environment.
         terse: Leave out settings that ``register`` saved.
         wrapper: Words before every command, such as strace and its options.
@@ -65,6 +67,7 @@ class Enclave:
     http_port: int
     domains: tuple[str, ...] = ("example.test",)
     extra: dict[str, str | bool] = field(default_factory=dict)
+    issuer: str = "ca.test"
     environment: dict[str, str] = field(default_factory=dict)
     terse: bool = False
     wrapper: tuple[str, ...] = ()
@@ -137,6 +140,7 @@ class Enclave:
             "store": f"file:{self.bundle}",
             "ca-roots": str(self.tls_root),
             "resolver": self.resolver,
+            "allow-issuer": self.issuer,
             **self.extra,
         }
         return [

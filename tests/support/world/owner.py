@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+from certbot_enclave.caa import issuers
 from tests.support.world.dns import DnsWorld
 from tests.support.world.enclave import Enclave
 
@@ -48,6 +49,7 @@ class Owner:
         stated = {
             "resolver": enclave.resolver.split(","),
             "ca_roots": str(enclave.tls_root),
+            "allow_issuer": [enclave.issuer],
             **{
                 name.replace("-", "_"): value
                 for name, value in enclave.extra.items()
@@ -56,9 +58,9 @@ class Owner:
         }
         lines = ["[measurements.image]", *pcrs]
         prefix = enclave.server.rpartition("/")[0] + "/"
-        issuers = [enclave.extra.get("caa-issuer", "ca.test")]
         lines += [f'[directories."{enclave.server}"]', f'account_prefix = "{prefix}"']
-        lines += [f"issuers = {json.dumps(issuers)}", "[accept.settings]"]
+        lines += [f'issuers = ["{enclave.issuer}"]', "[accept]"]
+        lines += [f'conditions = ["{issuers.condition(enclave.issuer)}"]', "[accept.settings]"]
         lines += [f"{name} = {json.dumps(value)}" for name, value in stated.items()]
         path.write_text("\n".join([*lines, more]) + "\n")
         return path

@@ -3,7 +3,7 @@
 
 import pytest
 
-from certbot_enclave.caa import lookup
+from certbot_enclave.caa import issuers, lookup
 from certbot_enclave.caa.grammar import Record, build
 from certbot_enclave.caa.verdict import Subject, Tolerance, judge_name, looked_at
 from tests.unit.caa.told import Told
@@ -31,7 +31,13 @@ def _records(*uris):
 def test_every_account_in_the_records_is_ours_and_each_of_ours_is_allowed(ours, theirs, names):
     told = Told({"example.com": _records(*theirs)})
     subject = Subject("ca.test", ours[0], ("http-01",), tuple(ours[1:]))
-    found = judge_name("example.com", subject, Tolerance(), lambda n: lookup.climb(n, [told]))
+    found = judge_name(
+        "example.com",
+        subject,
+        Tolerance(),
+        lambda name: lookup.climb(name, [told]),
+        today=issuers.MANDATORY,
+    )
     assert [finding.name for finding in found.findings] == names
     refused = [f.why.split(": ")[0] for f in found.findings if f.name == "not-allowed"]
     assert refused == [

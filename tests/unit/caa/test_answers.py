@@ -235,6 +235,16 @@ def test_the_shortest_ttl_of_an_answer_counts_and_no_records_have_none():
     assert _read(f"{NAME}. CNAME lb.other.net.").ttl is None
 
 
+def test_the_longest_ttl_that_was_signed_is_told_beside_what_is_left_of_it():
+    signed = "{} 13 2 {} 20300101000000 20200101000000 1 example.com. AAAA"
+    lines = [f"{NAME}. CNAME lb.other.net.", f"{NAME}. RRSIG {signed.format('CNAME', 86400)}"]
+    assert _read(*lines).signed_ttl is None
+    lines += [f"lb.other.net. CAA {CAA}", f"lb.other.net. RRSIG {signed.format('CAA', 300)}"]
+    found = _read(*lines)
+    assert (found.ttl, found.signed_ttl) == (1, 86400)
+    assert _read(f"{NAME}. CAA {CAA}").signed_ttl is None
+
+
 @pytest.mark.parametrize(("labels", "synthesized"), [(3, False), (2, True), (1, True)])
 def test_a_signature_of_fewer_labels_is_that_of_a_wildcard(labels, synthesized):
     signature = f"CAA 13 {labels} 1 20300101000000 20200101000000 1 example.com. AAAA"

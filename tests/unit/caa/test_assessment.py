@@ -9,7 +9,7 @@ import pytest
 
 import certbot_enclave.caa
 from certbot_enclave import errors
-from certbot_enclave.caa import assessment, formats, lookup, verdict
+from certbot_enclave.caa import assessment, formats, issuers, lookup, verdict
 from certbot_enclave.caa.evaluate import Finding
 from certbot_enclave.caa.grammar import Record
 from certbot_enclave.caa.verdict import Subject, Tolerance, judge_name
@@ -22,7 +22,7 @@ BOTH = formats.records_for(issuer="ca.test", methods=["http-01"], account_uri=UR
 OTHER = Record(0, b"issue", b"other.test")
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
-CLOSING = Finding("issuer-not-enforcing", None, "why", "fix")
+CLOSING = Finding("staging-uri-in-production", None, "why", "fix")
 
 
 def _assess(table, name="www.example.com", above=None, own=None, **options):
@@ -31,8 +31,8 @@ def _assess(table, name="www.example.com", above=None, own=None, **options):
     def climb(item):
         return lookup.climb(item, [told])
 
-    judged = judge_name(name, SUBJECT, Tolerance(), climb)
-    given = {"about_issuer": (), "conditions": (), "now": NOW, **options}
+    judged = judge_name(name, SUBJECT, Tolerance(), climb, today=issuers.MANDATORY)
+    given = {"about_accounts": (), "now": NOW, **options}
     return assessment.assess(
         judged, climb(own or name), above and climb(above), subject=SUBJECT, **given
     )
@@ -73,15 +73,9 @@ def test_without_records_there_is_no_window():
     assert (found.code, found.records, found.ttl, found.window) == (1, (), None, None)
 
 
-def test_what_is_found_about_the_issuer_opens_every_name():
-    found = _assess({"example.com": PAIR}, about_issuer=[CLOSING])
+def test_what_is_found_about_the_accounts_opens_every_name():
+    found = _assess({"example.com": PAIR}, about_accounts=[CLOSING])
     assert (found.verdict.word, found.verdict.findings, found.code) == ("open", (CLOSING,), 1)
-    found = _assess({"example.com": PAIR}, conditions=["b", "a"])
-    assert (found.verdict.word, found.verdict.conditions, found.code) == (
-        "exclusive",
-        ("a", "b"),
-        0,
-    )
 
 
 @pytest.mark.parametrize(
@@ -91,7 +85,7 @@ def test_what_is_found_about_the_issuer_opens_every_name():
         (
             errors.GateError("x", code="servers-disagree"),
             "open",
-            ["servers-disagree", "issuer-not-enforcing"],
+            ["servers-disagree", "staging-uri-in-production"],
             1,
         ),
     ],
@@ -104,8 +98,7 @@ def test_a_lookup_that_fails_tells_nothing_and_servers_that_disagree_are_open(
         None,
         None,
         subject=SUBJECT,
-        about_issuer=[CLOSING],
-        conditions=(),
+        about_accounts=[CLOSING],
         now=NOW,
     )
     assert (found.verdict.word, found.code, found.window) == (word, code, None)
@@ -145,7 +138,7 @@ def test_worst(codes, code):
 )
 def test_a_closer_set_that_hides_one_that_binds_is_noted(own, parent, noted):
     table = {"www.example.com": own, "example.com": parent}
-    found = _assess(table, above="example.com", about_issuer=[CLOSING])
+    found = _assess(table, above="example.com", about_accounts=[CLOSING])
     assert _notes(found) == ["shadowed-by-closer-set"] * noted
     assert found.verdict.word == "open"
     if noted:

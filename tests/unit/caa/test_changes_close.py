@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from certbot_enclave.caa import lookup
 from certbot_enclave.caa.grammar import Record
+from certbot_enclave.caa.issuers import MANDATORY
 from certbot_enclave.caa.verdict import Subject, Tolerance, judge_name
 from tests.unit.caa.record_sets import ISSUER, questions
 from tests.unit.caa.told import Told
@@ -23,7 +24,9 @@ UNKNOWN = ("https://ca.test/acct/1", ("ca-tbr-19",))
 def _judge(table, name, account, methods):
     told = Told(table)
     subject = Subject(ISSUER, account, methods)
-    return judge_name(name, subject, Tolerance(), lambda item: lookup.climb(item, [told]))
+    return judge_name(
+        name, subject, Tolerance(), lambda item: lookup.climb(item, [told]), today=MANDATORY
+    )
 
 
 @given(questions(), questions(), st.booleans(), st.booleans())

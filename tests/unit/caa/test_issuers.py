@@ -30,11 +30,15 @@ def _subject(issuer="letsencrypt.org", uri=LIVE, *also):
     ],
 )
 def test_a_ca_that_need_not_read_accounturi_yet_is_told(issuer, today, told):
-    found = issuers.judge_enforcement(_subject(issuer), today)
+    found = issuers.judge_enforcement(issuer, today)
     assert [finding.name for finding in found] == ["issuer-not-enforcing"] * told
     if told:
         assert found[0].why.startswith(f"{issuer} is not known to read accounturi")
         assert "before 2027-03-15" in found[0].why
+
+
+def test_an_issuer_that_is_accepted_is_a_condition_by_its_name():
+    assert issuers.condition("ca.test") == "issuer-not-enforcing:ca.test"
 
 
 def test_every_row_of_the_table_has_a_source_that_can_be_looked_up():

@@ -34,9 +34,11 @@ def _issue(value, tag=b"issue"):
     return Record(0, tag, value.encode())
 
 
-def _judge(name, table, subject=US, **common):
+def _judge(name, table, subject=US, *, today=issuers.MANDATORY, **common):
     told = Told(table, **common)
-    return judge_name(name, subject, Tolerance(), lambda item: lookup.climb(item, [told]))
+    return judge_name(
+        name, subject, Tolerance(), lambda item: lookup.climb(item, [told]), today=today
+    )
 
 
 def _findings(found):
@@ -290,7 +292,8 @@ def test_no_peer_asks_for_dnssec():
 def test_a_pin_at_a_ca_that_need_not_read_it_is_told():
     """RFC 8657 binds no CA before CA/B ballot SC-098v2 does, on 2027-03-15."""
     other = Subject("other.test", "https://acme.other.test/acct/1", METHODS)
-    (finding,) = issuers.judge_enforcement(other, date(2027, 3, 14))
-    assert finding.name == "issuer-not-enforcing"
-    assert issuers.judge_enforcement(US, date(2027, 3, 14)) == ()
-    assert issuers.judge_enforcement(other, date(2027, 3, 15)) == ()
+    table = {BASE: records_for(issuer=other.issuer, methods=METHODS, account_uri=other.account_uri)}
+    found = _judge(BASE, table, other, today=date(2027, 3, 14))
+    assert (found.word, _findings(found)) == ("open", {"issuer-not-enforcing"})
+    assert _judge(BASE, {BASE: PAIR}, today=date(2027, 3, 14)).word == "exclusive"
+    assert _judge(BASE, table, other, today=date(2027, 3, 15)).word == "exclusive"

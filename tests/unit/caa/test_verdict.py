@@ -2,11 +2,12 @@
 """A name is exclusive only if nobody else can get it, its wildcard or the one that covers it."""
 
 import itertools
+from datetime import timedelta
 
 import pytest
 
 from certbot_enclave import errors
-from certbot_enclave.caa import formats, lookup, verdict
+from certbot_enclave.caa import formats, issuers, lookup, verdict
 from certbot_enclave.caa.grammar import Record
 from certbot_enclave.caa.verdict import Subject, Tolerance, judge_name
 from tests.unit.caa.told import Told
@@ -20,13 +21,23 @@ OTHER = Record(0, b"issue", b"other.test")
 OTHER_WILD = Record(0, b"issuewild", b"other.test")
 NOBODY_WILD = Record(0, b"issuewild", b";")
 NAME = "www.example.com"
+# From then on every CA has to read the records, so that nothing is said of this one.
+TODAY = issuers.MANDATORY
+DAY = timedelta(days=1)
 
 
-def _judge(table, name=NAME, subject=SUBJECT, tolerance=None, **common):
-    told = Told(table, **common)
+def _by(asked, name=NAME, subject=SUBJECT, tolerance=None, today=TODAY):
     return judge_name(
-        name, subject, tolerance or Tolerance(), lambda climbed: lookup.climb(climbed, [told])
+        name,
+        subject,
+        tolerance or Tolerance(),
+        lambda climbed: lookup.climb(climbed, asked),
+        today=today,
     )
+
+
+def _judge(table, name=NAME, subject=SUBJECT, tolerance=None, today=TODAY, **common):
+    return _by([Told(table, **common)], name, subject, tolerance, today)
 
 
 def _names(found):
@@ -43,7 +54,7 @@ def test_inherited_records_are_exclusive_too():
     found = _judge({"example.com": PAIR})
     assert (found.word, found.found_at) == ("exclusive", "example.com")
     told = Told({"example.com": PAIR})
-    judge_name("a.b.example.com", SUBJECT, Tolerance(), lambda name: lookup.climb(name, [told]))
+    _by([told], "a.b.example.com")
     # The name up to where records are, then the name that has the covering wildcard.
     assert told.asked == [
         *("a.b.example.com", "b.example.com", "example.com"),
@@ -100,7 +111,7 @@ def test_own_name_own_wildcard_and_covering_wildcard(table, names):
 )
 def test_which_names_are_looked_at(name, asked):
     told = Told({item: BOTH for item in asked})
-    found = judge_name(name, SUBJECT, Tolerance(), lambda climbed: lookup.climb(climbed, [told]))
+    found = _by([told], name)
     assert told.asked == asked
     assert (found.name, found.word) == (name, "exclusive")
 
@@ -165,7 +176,7 @@ def test_an_open_covering_wildcard_can_be_accepted_and_is_then_said():
 def test_an_alias_at_any_step_is_refused(step):
     told = Told({"com": BOTH})
     told.table = {**told.table, step: {"records": BOTH, "aliases": ("lb.other.net",)}}
-    found = judge_name(NAME, SUBJECT, Tolerance(), lambda name: lookup.climb(name, [told]))
+    found = _by([told])
     assert _names(found) == ["alias-target-controls-policy"]
     assert found.findings[0].why == (
         f"{step} is an alias of lb.other.net; whoever holds that zone decides"
@@ -253,7 +264,7 @@ def test_unsigned_is_accepted_by_name_and_with_two_independent_resolvers(
     tolerance = Tolerance(unsigned_zone=accepted, independent_resolvers=independent)
     # However many labels there are: they say nothing about independence.
     asked = [Told({"example.com": PAIR}, label, authenticated=False) for label in ("one", "two")]
-    found = judge_name(NAME, SUBJECT, tolerance, lambda name: lookup.climb(name, asked))
+    found = _by(asked, tolerance=tolerance)
     assert found.word == word
     assert found.resolvers == ("one", "two")
     if word == "open":
@@ -282,6 +293,42 @@ def test_open_is_open_however_much_is_accepted():
     assert found.word == "open"
     assert _names(found) == ["unbound-issuer", "not-allowed"]
     assert found.conditions == ("alias-zone:other.net", "covering-wildcard-open", "zone-unsigned")
+
+
+@pytest.mark.parametrize(
+    ("issuer", "today", "accepted", "word", "conditions"),
+    [
+        ("ca.test", issuers.MANDATORY - DAY, [], "open", ()),
+        ("ca.test", issuers.MANDATORY - DAY, ["other.test"], "open", ()),
+        ("ca.test", issuers.MANDATORY - DAY, ["a.ca.test", "test"], "open", ()),
+        (
+            *("ca.test", issuers.MANDATORY - DAY, ["other.test", "ca.test"], "exclusive"),
+            ("issuer-not-enforcing:ca.test",),
+        ),
+        # The condition goes by itself, whatever is still accepted.
+        ("ca.test", issuers.MANDATORY, ["ca.test"], "exclusive", ()),
+        ("ca.test", issuers.MANDATORY, [], "exclusive", ()),
+        ("letsencrypt.org", issuers.MANDATORY - DAY, [], "exclusive", ()),
+        ("letsencrypt.org", issuers.MANDATORY - DAY, ["letsencrypt.org"], "exclusive", ()),
+    ],
+)
+def test_a_ca_not_known_to_read_the_records_is_open_unless_it_is_accepted_and_then_said(
+    issuer, today, accepted, word, conditions
+):
+    subject = Subject(issuer, OURS, ("http-01",))
+    pair = formats.records_for(issuer=issuer, methods=["http-01"], account_uri=OURS)
+    tolerance = Tolerance(issuers=frozenset(accepted))
+    found = _judge({"example.com": pair}, subject=subject, tolerance=tolerance, today=today)
+    assert (found.word, found.conditions) == (word, conditions)
+    assert _names(found) == ["issuer-not-enforcing"] * (word == "open")
+    if word == "open":
+        assert found.findings[0].fix.endswith(f" accept it with --enclave-allow-issuer {issuer}")
+
+
+def test_a_verdict_holds_what_it_rests_on():
+    told = Told({NAME: PAIR, "example.com": PAIR})
+    assert _by([told]).climbs == tuple(lookup.climb(n, [told]) for n in (NAME, "example.com"))
+    assert _by([told], "example.com").climbs == (lookup.climb("example.com", [told]),)
 
 
 def _apply(fix):
