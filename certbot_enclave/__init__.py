@@ -36,6 +36,8 @@ Named Arguments
 ``--enclave-allow-unsigned-zone``      accept pinned CAA in a zone without DNSSEC
 ``--enclave-allow-covering-wildcard``  accept that *.parent is open to others
 ``--enclave-allow-alias-zone``         zones that a CNAME or DNAME on the path may lead into
+``--enclave-allow-issuer``             issuers accepted though they are not known here to enforce
+                                       RFC 8657
 ``--enclave-allow-disk``               accept directories that are not RAM-backed
 ``--enclave-deploy``                   where key and chain go for the TLS server: files:DIR
 ``--enclave-deploy-check``             command that must succeed before a new certificate is used

@@ -40,10 +40,8 @@ class Domain(NamedTuple):
     Attributes:
         name: The name.
         verdict: One of `VERDICTS`.
-        since: From when on no CA goes by other records than those of this verdict, as far as the
-            enclave's own looks tell: its first look that found them, plus the longer of eight hours
-            and the TTL of what it had seen before. In the future while that time is not over. None:
-            the verdict does not hold, or this look was not remembered.
+        since: From when on no CA goes by anything else, as far as the enclave's own looks tell
+            (docs/evidence.md); None: it does not hold, or nothing is remembered.
         checked_at: When it was looked up.
         resolvers: Who was asked, in order.
     """

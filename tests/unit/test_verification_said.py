@@ -170,6 +170,7 @@ WEAKER = {
     "allow_unsigned_zone": True,
     "allow_covering_wildcard": True,
     "allow_alias_zone": ("cdn.example",),
+    "allow_issuer": ("ca.test",),
     "allow_disk": True,
     "deploy": "files:/run/tls",
     "deploy_check": "nginx -t",

@@ -119,6 +119,7 @@ def test_conditions_are_those_of_the_code():
     source = (docs.PACKAGE / "caa" / "verdict.py").read_text()
     source += (docs.PACKAGE / "evidence.py").read_text()
     made = re.findall(r'conditions\.add\(f?"([a-z-]+:?)', source)
+    made.append(issuers.condition(""))
     assert {name.replace("NAME", "") for name in listed} == set(made)
 
 
@@ -152,6 +153,7 @@ def _masked(line):
     line = re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "TIME", line)
     line = re.sub(r"\b[\w-]{43}\b", "THUMBPRINT", line)
     line = re.sub(r"(acct/)\d+", r"\1N", line).replace("match release-1", "match image")
+    line = line.removesuffix(", it does not say since when")  # of what is open it never does
     return re.sub(r"\bthe (named|AWS Nitro) root|exclusive|open", "…", line)
 
 
