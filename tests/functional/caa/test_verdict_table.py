@@ -239,9 +239,9 @@ ROWS = [
 CODES = {"exclusive": 0, "open": 1, "could not tell": 3}
 
 
-def _conditions(item):
+def _without_issuer(conditions):
     """Those that are not about the CA."""
-    return tuple(line for line in item["conditions"] if not line.startswith("issuer-"))
+    return tuple(line for line in conditions if not line.startswith("issuer-"))
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: " ".join([row.name, *row.zones]))
@@ -255,7 +255,7 @@ def test_each_state_of_a_zone_is_its_verdict_by_both_drivers(world, row):
         # Nothing was judged, so nothing was accepted.
         assert (item["records"], item["ttl"], item["settled"]) == ([], None, None)
     else:
-        assert _conditions(item) == row.conditions
+        assert _without_issuer(item["conditions"]) == row.conditions
     # The gate's driver, over the other transport.
     asked = [resolvers.parse_resolver(world.resolver.tls_address, roots=str(world.tls_root))]
     subject, tolerance = (
@@ -272,7 +272,8 @@ def test_each_state_of_a_zone_is_its_verdict_by_both_drivers(world, row):
             judge_name(row.name, subject, tolerance, climb, today=today)
         return
     judged = judge_name(row.name, subject, tolerance, climb, today=today)
-    assert (judged.word, judged.found_at, judged.conditions) == row[1:3] + row[5:]
+    assert (judged.word, judged.found_at) == row[1:3]
+    assert _without_issuer(judged.conditions) == row.conditions
     told = [finding for finding in item["findings"] if finding["severity"] != "note"]
     assert [(finding["name"], finding["record"], finding["why"]) for finding in told] == [
         (finding.name, finding.record, finding.why) for finding in judged.findings
