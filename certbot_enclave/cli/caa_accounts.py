@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from certbot_enclave import errors
@@ -19,12 +19,23 @@ if TYPE_CHECKING:
 METHODS = ("http-01", "dns-01", "tls-alpn-01", "dns-account-01", "dns-persist-01")
 _WITH_EVIDENCE = ("policy", "image_id", "trust_root", "nonce")
 _WITHOUT = ("certbot_config", "account_uri", "issuer", "method", "server")
+_NAMED = {"server": "--acme-server"}
 
 Tell = Callable[[str], None]
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options."""
+ACME_SERVER = ("--acme-server", "--server")
+
+
+def add_arguments(
+    parser: argparse.ArgumentParser, *, acme_server: Sequence[str] = ACME_SERVER
+) -> None:
+    """Add the options.
+
+    Args:
+        parser: Gets them.
+        acme_server: What names an ACME directory: where ``--server`` is a DNS server, not that.
+    """
     proved = parser.add_argument_group("the account of an enclave, verified first")
     proved.add_argument(
         "--evidence",
@@ -47,7 +58,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="take the account from certbot's configuration directory, e.g. /etc/letsencrypt",
     )
-    named.add_argument("--server", metavar="URL", help="only accounts at this ACME directory")
+    named.add_argument(
+        *acme_server, dest="server", metavar="URL", help="only accounts at this ACME directory"
+    )
     named.add_argument(
         "--issuer", metavar="DOMAIN", help="issuer domain name of the CA; known for Let's Encrypt"
     )
@@ -59,7 +72,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _options(names: Iterable[str], args: argparse.Namespace) -> list[str]:
-    return ["--" + name.replace("_", "-") for name in names if getattr(args, name) is not None]
+    return [
+        _NAMED.get(name, "--" + name.replace("_", "-"))
+        for name in names
+        if getattr(args, name) is not None
+    ]
 
 
 def _proved(args: argparse.Namespace, tell: Tell) -> Callable[[str], tuple[Account, ...]]:
@@ -137,7 +154,7 @@ def _stored(args: argparse.Namespace) -> list[str]:
         raise errors.PolicyError(
             f"{args.certbot_config} has {len(found)} accounts: {names}",
             code="account-several",
-            hint="choose with --server, or with --account-uri, once for each",
+            hint="choose with --acme-server, or with --account-uri, once for each",
         )
     return [item.uri for item in found]
 
@@ -187,7 +204,7 @@ def _named(args: argparse.Namespace, tell: Tell) -> tuple[Account, ...]:
     if args.certbot_config is not None:
         uris = _stored(args)
     elif args.server is not None:
-        raise errors.PolicyError("--server is for --certbot-config", code="account-source")
+        raise errors.PolicyError("--acme-server is for --certbot-config", code="account-source")
     elif args.account_uri is None:
         raise errors.PolicyError(
             "whose account? none of --evidence, --account-uri and --certbot-config is given",

@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 from certbot_enclave import errors
 from certbot_enclave.caa import formats, names, persist, publication
 from certbot_enclave.caa.formats import Format
 from certbot_enclave.caa.publication import Account, Publication
-from certbot_enclave.cli import caa_accounts
+from certbot_enclave.cli import caa_accounts, caa_forms
+from certbot_enclave.cli.caa_forms import note
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,16 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     printed.add_argument(
         "--iodef", metavar="URL", help="where CAs report refusals: mailto:, https:"
     )
-    printed.add_argument(
-        "--ttl", metavar="SECONDS", type=int, default=publication.TTL, help="default: 3600"
-    )
-    printed.add_argument(
-        "--format",
-        choices=list(formats.FORMATS),
-        metavar="FORMAT",
-        help=f"zone (default), or one of {', '.join(list(formats.FORMATS)[1:])}",
-    )
-    printed.add_argument("--zone", metavar="NAME", help="zone that holds the names")
+    caa_forms.add_ttl(printed)
+    caa_forms.add_format(printed, "zone (default), or one of", list(formats.FORMATS)[1:])
     printed.add_argument(
         "--dns-persist",
         choices=persist.DRAFTS,
@@ -52,30 +44,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     printed.add_argument("--json", action="store_true", help="same as --format json")
 
 
-def _note(line: str) -> None:
-    print(f"certbot-enclave: note: {line}", file=sys.stderr)
-
-
 def _parsed(texts: Sequence[str]) -> list[str]:
     """Read the names, each once; show those that have two forms."""
     found = []
     for text in texts:
         name = names.parse(text)
         if name.shown is None:
-            _note(f"{name.ascii} is no valid name of IDNA 2008")
+            note(f"{name.ascii} is no valid name of IDNA 2008")
         elif name.shown != name.ascii:
-            _note(f"{name.shown} is {name.ascii}")
+            note(f"{name.shown} is {name.ascii}")
         found.append(name.ascii)
     return list(dict.fromkeys(found))
-
-
-def _zone(text: str | None) -> str | None:
-    if text is None:
-        return None
-    zone = names.parse(text).ascii
-    if zone.startswith("*."):
-        raise errors.PolicyError(f"--zone {text} is no zone", code="zone-invalid")
-    return zone
 
 
 def _note_covering(found: Sequence[Publication]) -> None:
@@ -84,14 +63,14 @@ def _note_covering(found: Sequence[Publication]) -> None:
     for item in found:
         parent = item.name.partition(".")[2]
         if parent not in bound and "." in parent and parent not in names.PUBLIC_SUFFIXES:
-            _note(f"*.{parent} covers {item.name}: bind {parent} too, or its wildcard stays open")
+            note(f"*.{parent} covers {item.name}: bind {parent} too, or its wildcard stays open")
 
 
 def _note_methods(accounts: Sequence[Account]) -> None:
     """Tell of accounts that are allowed a wildcard, and could never get it."""
     for account in accounts:
         if not any(method.startswith(("dns-", "ca-")) for method in account.methods):
-            _note(f"CAs validate wildcards by DNS only, not by {','.join(account.methods)}")
+            note(f"CAs validate wildcards by DNS only, not by {','.join(account.methods)}")
 
 
 def _texts(
@@ -140,12 +119,9 @@ def _format(args: argparse.Namespace) -> Format:
 def run(args: argparse.Namespace) -> int:
     """Print the records of the names."""
     chosen = _format(args)
-    if not 1 <= args.ttl < 1 << 31:
-        raise errors.PolicyError(
-            f"TTL is {args.ttl}, expected 1 to 2147483647 seconds (RFC 2181 §8)", code="ttl-range"
-        )
-    wanted, zone = _parsed(args.name), _zone(args.zone)
-    accounts_for = caa_accounts.chosen(args, _note)
+    caa_forms.check_ttl(args.ttl)
+    wanted, zone = _parsed(args.name), caa_forms.zone_of(args.zone)
+    accounts_for = caa_accounts.chosen(args, note)
     found = []
     for base in dict.fromkeys(name.removeprefix("*.") for name in wanted):
         # The records of a wildcard stand below its star; asked for by name, it is allowed.
@@ -157,12 +133,7 @@ def run(args: argparse.Namespace) -> int:
         records = publication.records_of(accounts, wildcard=wildcard, iodef=args.iodef)
         texts = _texts(base, accounts, args, wildcard=wildcard)
         found.append(Publication(base, records, args.ttl, zone, texts))
-        if zone is not None:
-            publication.inside(found[-1])
-    text = chosen.write(found)
+    text = caa_forms.written(chosen, found)
     _note_covering(found)
-    if chosen.warning:
-        print(f"certbot-enclave: warning: {chosen.warning}", file=sys.stderr)
-    _note(chosen.use)
-    print(text)
+    caa_forms.show(chosen, text)
     return 0
