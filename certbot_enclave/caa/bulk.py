@@ -2,7 +2,7 @@
 """Verdicts for many names: the same climb and the same rules, with many questions on the way.
 
 This is the second driver of `lookup.Climbing`, on asyncio; the first is `lookup.climb`, which the
-gate uses. Only ``certbot-enclave caa check`` imports it. Within one run each name is asked about
+gate uses. Only ``certbot-enclave caa`` imports it. Within one run each name is asked about
 once, so that thousands of names below one parent cost little more than themselves; time on the
 way to a resolver is shared by as many questions as may be open at once. Memory does not grow with
 the number of names: what is kept for others, and what waits to be taken, is bounded.

@@ -23,11 +23,15 @@ class Change(NamedTuple):
         before: CAA records that stand there now, sorted; those inherited, or of a DNS wildcard,
             stand elsewhere.
         after: CAA records that should stand there, and no others.
+        found_at: Where the set stands that counts there now: above the name, if it inherits; the
+            name itself, if it never would (for an alias leads here, or a DNS wildcard stands
+            behind it); None if there is none.
     """
 
     name: str
     before: tuple[Record, ...]
     after: tuple[Record, ...]
+    found_at: str | None = None
 
     @property
     def removed(self) -> tuple[Record, ...]:
@@ -77,14 +81,10 @@ def binding(
     Args:
         accounts: One at least.
         live: The set that is relevant now; what may stay of it is kept, copied if inherited.
-        wildcard: Allow the accounts the wildcard too; it stays allowed where it is so now.
+        wildcard: Allow the accounts the wildcard too; otherwise nobody gets it.
 
     Raises:
         PolicyError: As `publication.records_of`.
     """
-    present, accounts = tuple(live), tuple(accounts)
-    ours = publication.records_of(accounts, wildcard=True)
-    wild = [record for record in present if record.tag.lower() == b"issuewild"]
-    wildcard = wildcard or (bool(wild) and set(wild) <= set(ours))
     wanted = publication.records_of(accounts, wildcard=wildcard)
-    return tuple(dict.fromkeys((*wanted, *kept(present))))
+    return tuple(dict.fromkeys((*wanted, *kept(live))))

@@ -180,7 +180,9 @@ def changed(climb: Climb, tolerance: Tolerance, after: tuple[Record, ...]) -> Ch
     follow = all(_accepted(target, tolerance.alias_zones) for target in start.aliases)
     name = start.aliases[-1] if start.aliases and follow else start.name
     here = climb.found_at == start.name and follow and not start.synthesized
-    return Change(name, climb.records if here else (), after)
+    # Whoever comes by an alias climbs from the alias, and not from its target (RFC 8659 §3).
+    found_at = climb.found_at if name == start.name else name
+    return Change(name, climb.records if here else (), after, found_at)
 
 
 def _offer(found: list[Finding], own: Climb, change: Change, left: set[str]) -> list[Finding]:
@@ -243,17 +245,32 @@ def _others(records: tuple[Record, ...], subject: Subject, wildcard: bool) -> tu
 
 
 @lru_cache(maxsize=32)
-def _wanted(records: tuple[Record, ...], subject: Subject, wildcard: bool) -> tuple[Record, ...]:
-    return changes.binding(subject.accounts, records, wildcard=wildcard)
-
-
-@lru_cache(maxsize=32)
 def _ours(
     records: tuple[Record, ...], issuer: str, uri: str, method: str, wildcard: bool
 ) -> evaluate.Decision:
     return evaluate.strict(
         records, issuer=issuer, account_uris=(uri,), method=method, wildcard=wildcard
     )
+
+
+def _has_wildcard(records: tuple[Record, ...], subject: Subject) -> bool:
+    """Return True if a set gives the wildcard to an account of ours, by its own property."""
+    return (
+        any(record.tag.lower() == b"issuewild" for record in records)
+        and not _others(records, subject, True)
+        and any(
+            _ours(records, subject.issuer, account.uri, method, True).allowed
+            for account in subject.accounts
+            for method in subject.methods
+        )
+    )
+
+
+@lru_cache(maxsize=32)
+def _wanted(records: tuple[Record, ...], subject: Subject, wildcard: bool) -> tuple[Record, ...]:
+    # It stays allowed where it is so now: of the name, and of names below that inherit from it.
+    wildcard = wildcard or _has_wildcard(records, subject)
+    return changes.binding(subject.accounts, records, wildcard=wildcard)
 
 
 def looked_at(name: str) -> tuple[str, ...]:

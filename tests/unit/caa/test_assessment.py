@@ -173,19 +173,19 @@ def test_of_a_wildcard_the_hidden_set_has_to_allow_the_wildcard(above, noted):
 def test_a_closer_set_is_changed_where_it_stands(entry, fix, change):
     table = {"www.example.com": entry, "example.com": PAIR}
     (note, *_) = _assess(table, above="example.com").notes
-    assert (note.name, note.fix, note.change) == ("shadowed-by-closer-set", fix, change)
+    assert (note.name, note.fix, note.change[:3]) == ("shadowed-by-closer-set", fix, change)
 
 
 def test_records_from_a_dns_wildcard_are_noted():
     entry = {"records": PAIR, "synthesized": True}
     found = _assess({"www.example.com": entry, "example.com": PAIR})
     assert (found.verdict.word, _notes(found)) == ("exclusive", ["dns-wildcard"])
-    assert found.notes[0].change == ("www.example.com", (), tuple(sorted(PAIR)))
+    assert found.notes[0].change[:3] == ("www.example.com", (), tuple(sorted(PAIR)))
     # At the end of an alias they would go there.
     there = {"www.example.com": {**entry, "aliases": ("lb.other.net",)}, "example.com": PAIR}
     (note,) = _assess(there).notes
     assert note.fix == "publish them at lb.other.net itself"
-    assert note.change == ("lb.other.net", (), tuple(sorted(PAIR)))
+    assert note.change[:3] == ("lb.other.net", (), tuple(sorted(PAIR)))
     # Of no matter on the way, or without records.
     table = {"www.example.com": {"synthesized": True}, "example.com": PAIR}
     assert _notes(_assess(table)) == []

@@ -380,11 +380,11 @@ def test_behind_an_alias_that_is_not_accepted_the_fix_takes_its_place():
     assert found.findings[0].fix == (
         f"publish the records that bind issuance to this account at {NAME}: in place of the alias"
     )
-    assert found.findings[0].change == (NAME, (), PAIR)
+    assert found.findings[0].change == (NAME, (), PAIR, NAME)
     # Into a zone that is accepted, the records stand at its end, and change there.
     found = _judge(table, tolerance=Tolerance(alias_zones=frozenset(["other.net"])))
     assert found.findings[0].fix == "remove this record"
-    assert found.findings[0].change == ("lb.other.net", (OTHER, NOBODY_WILD), PAIR)
+    assert found.findings[0].change == ("lb.other.net", (OTHER, NOBODY_WILD), PAIR, "lb.other.net")
 
 
 def test_the_fix_of_a_covering_wildcard_behind_an_alias_is_at_its_end():
@@ -392,7 +392,7 @@ def test_the_fix_of_a_covering_wildcard_behind_an_alias_is_at_its_end():
     tolerance = Tolerance(alias_zones=frozenset(["other.net"]))
     (finding,) = _judge({NAME: PAIR, "example.com": above}, tolerance=tolerance).findings
     assert finding.fix.startswith("have these CAA records and no others at lb.other.net: ")
-    assert finding.change == ("lb.other.net", (OTHER,), (OTHER, NOBODY_WILD))
+    assert finding.change == ("lb.other.net", (OTHER,), (OTHER, NOBODY_WILD), "lb.other.net")
 
 
 @pytest.mark.parametrize(
