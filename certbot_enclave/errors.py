@@ -18,6 +18,7 @@
     ├── SealError                    sealed state cannot be sealed, unsealed or trusted
     ├── GuardError                   the guarded account key refuses to sign
     ├── GateError                    the CAA gate is closed
+    ├── UpdateError                  a DNS server does not make the change that was asked for
     ├── AccountError                 the ACME account is missing, foreign or refused by the CA
     ├── DeployError                  key and chain could not be handed to the TLS server
     └── ExtensionError               a third-party component does not fit its interface
@@ -153,6 +154,12 @@ class GateError(Error):
     ) -> None:
         super().__init__(message, code=code, hint=hint)
         self.records = records
+
+
+class UpdateError(Error):
+    """A DNS server does not make the change that was asked for, or made another one."""
+
+    advice = "nothing else was changed; mend what it names, then run it again"
 
 
 class AccountError(Error):
