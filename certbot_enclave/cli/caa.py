@@ -11,6 +11,8 @@ from importlib import import_module
 VERBS = {
     "emit": "print the CAA records that bind issuance to an account, for any DNS provider",
     "check": "find out whether anybody else could get a certificate",
+    "diff": "show what has to change in DNS so that nobody else can",
+    "apply": "make these changes, by a signed update at the zone's server",
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -22,10 +22,17 @@ if TYPE_CHECKING:
     from certbot_enclave.caa.verdict import Subject, Tolerance
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options: names, accounts, resolvers and what is accepted."""
+def add_arguments(
+    parser: argparse.ArgumentParser, *, acme_server: Sequence[str] = caa_accounts.ACME_SERVER
+) -> None:
+    """Add the options: names, accounts, resolvers and what is accepted.
+
+    Args:
+        parser: Gets them.
+        acme_server: As `caa_accounts.add_arguments` has it.
+    """
     caa_names.add_arguments(parser)
-    caa_accounts.add_arguments(parser)
+    caa_accounts.add_arguments(parser, acme_server=acme_server)
     asked = parser.add_argument_group("whom to ask, and what to accept")
     default = settings.BY_NAME["resolver"].default
     asked.add_argument(

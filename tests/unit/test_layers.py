@@ -101,6 +101,9 @@ BARE = _loaded("pass")
         "certbot_enclave.cli.verify",
         "certbot_enclave.caa",
         "certbot_enclave.cli.caa_check",
+        "certbot_enclave.cli.caa_diff",
+        "certbot_enclave.cli.caa_apply",
+        "certbot_enclave.caa.primary",
     ],
 )
 def test_owner_commands_load_nothing_heavy(module):
