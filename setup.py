@@ -6,6 +6,8 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
+# Where atheris has wheels; tests/fuzz/guided.py knows it too.
+WHEEL = "sys_platform == 'linux' and platform_machine == 'x86_64'"
 
 setup(
     name="certbot-enclave",
@@ -28,6 +30,8 @@ setup(
     ],
     extras_require={
         "dev": [
+            f"atheris==3.0.0; python_version == '3.11' and {WHEEL}",
+            f"atheris==3.1.0; python_version >= '3.12' and python_version < '3.15' and {WHEEL}",
             "cbor2==6.3.0",
             "hypothesis==6.170.15",
             "mfusepy==3.1.1",

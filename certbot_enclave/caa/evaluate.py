@@ -150,6 +150,23 @@ def strict(
     return Decision(False, "no record allows this account by this method")
 
 
+def _foreign_method(named: Sequence[bytes], methods: Collection[str]) -> str | None:
+    """Tell in which way these values of validationmethods name other methods than ours."""
+    if len(named) > 1:
+        return "validationmethods twice is read in several ways"
+    labels = [label.strip() for value in named for label in value.split(b",")]
+    others = [label for label in labels if label.decode("latin-1") not in methods]
+    if not others:
+        return None
+    shown = ", ".join(grammar.escaped(label) for label in dict.fromkeys(others) if label)
+    ours = len(others) < len(labels)
+    if shown:
+        return f"other methods are allowed{'' if ours else ', and ours are not'}: {shown}"
+    if ours:
+        return "an empty method beside ours is read in several ways"
+    return "validationmethods names no method: a CA that reads it lets nobody issue"
+
+
 def _liberal_binding(
     record: Record, parameters: Parameters, account_uris: Collection[str], methods: Collection[str]
 ) -> list[Finding]:
@@ -195,13 +212,12 @@ def _liberal_binding(
             else Finding("unpinned-account", text, "every account at our CA is allowed", pin)
         )
     named = [value for name, value in parameters if name.lower() == b"validationmethods"]
-    wanted = ",".join(methods)
-    how = f"write validationmethods={wanted} once, in lower case"
+    how = f"write validationmethods={','.join(methods)} once, in lower case"
     if not _values(parameters, b"validationmethods"):
         found.append(Finding("unpinned-method", text, "every validation method is allowed", how))
-    labels = [label.strip() for value in named for label in value.split(b",")]
-    if len(named) > 1 or any(label.decode("latin-1") not in methods for label in labels):
-        found.append(Finding("foreign-method", text, f"more than {wanted} is allowed", how))
+    why = _foreign_method(named, methods)
+    if why is not None:
+        found.append(Finding("foreign-method", text, why, how))
     strictly = grammar.split_strict(record.value)
     if strictly is None or strictly[0] != grammar.split_liberal(record.value)[0]:
         # The second: a NUL or an odd blank stands beside the issuer. It ends the text for some.

@@ -19,10 +19,15 @@ _STRICT_TAG = re.compile(rb"[0-9A-Za-z]*")
 _STRICT_VALUE = re.compile(rb"[\x21-\x3a\x3c-\x7e]*")
 _ISSUER = re.compile(r"([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _METHOD = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
-_URI = re.compile(r"https://[A-Za-z0-9.:\[\]-]+/[!-~]*")
+_ESCAPE = r"%[0-9A-Fa-f]{2}"
+# RFC 3986 §3.3, without the ``;`` that would end the parameter (RFC 8659 §4.2).
+_PCHAR = rf"[A-Za-z0-9._~!$&'()*+,=:@-]|{_ESCAPE}"
+_URI = re.compile(
+    r"https://(?:[A-Za-z0-9.-]+|\[(?P<six>[0-9A-Fa-f:.]+)\])(?::[0-9]*)?"
+    rf"/(?:{_PCHAR}|/)*(?:\?(?:{_PCHAR}|[/?])*)?(?:\#(?:{_PCHAR}|[/?])*)?"
+)
 # What Go's net/url parses, of text that `_STRICT_VALUE` matches: an opaque URL, one with an
 # authority, one with a path alone, or a relative one whose first segment has no colon.
-_ESCAPE = r"%[0-9A-Fa-f]{2}"
 _SCHEME = r"[A-Za-z][A-Za-z0-9+.-]*:"
 _PATH = rf"(?:/(?:[^%?\#]|{_ESCAPE})*)?"
 _HOST = r"""(?:[A-Za-z0-9._~!$&'()*+,;=<>"\[\]-]|%25|%[89A-Fa-f][0-9A-Fa-f])"""
@@ -34,6 +39,9 @@ _URL = re.compile(
     rf"(?:{_SCHEME}(?:[^/?\#][^?\#]*)?|(?:{_SCHEME})?//{_AUTHORITY}{_PATH}|{_SCHEME}(?!//){_PATH}"
     rf"|(?!//[^/]){_PATH}|(?:[^%:/?\#]|{_ESCAPE})+{_PATH})(?:\?[^\#]*)?(?:\#(?:[^%]|{_ESCAPE})*)?"
 )
+
+_ESCAPES = {byte: f"\\{byte:03d}" for byte in (*range(0x20), *range(0x7F, 0x100))}
+_ESCAPES |= {ord(sign): f"\\{sign}" for sign in '"\\'}
 
 Parameters = list[tuple[bytes, bytes]]
 
@@ -66,15 +74,7 @@ class Record(NamedTuple):
 
 def escaped(data: bytes) -> str:
     """Return bytes as printable ASCII, the rest in DNS's decimal escapes; fit for quotes."""
-    parts = []
-    for byte in data:
-        if byte in b'"\\':
-            parts.append("\\" + chr(byte))
-        elif 0x20 <= byte < 0x7F:
-            parts.append(chr(byte))
-        else:
-            parts.append(f"\\{byte:03d}")
-    return "".join(parts)
+    return data.decode("latin-1").translate(_ESCAPES)
 
 
 def split_strict(value: bytes) -> tuple[bytes, Parameters] | None:
@@ -121,15 +121,30 @@ def split_liberal(value: bytes) -> tuple[bytes, Parameters]:
     return stripped(first), parameters
 
 
+def _is_account_uri(text: str) -> bool:
+    """Return whether an account's URL is a URI by RFC 3986 that a value can hold as it is."""
+    match = _URI.fullmatch(text)
+    if match is None or match["six"] is None:
+        return match is not None
+    import ipaddress
+
+    try:
+        ipaddress.IPv6Address(match["six"])
+    except ValueError:
+        return False
+    return True
+
+
 def build(issuer: str, *, methods: Sequence[str], account_uri: str) -> bytes:
     """Build the value that allows one account by these methods, in its one canonical form.
 
-    Lower case, no white space, no trailing ``;``: every parser studied reads it alike.
+    Lower case, no white space, no trailing ``;``: every parser studied reads it alike. The URI
+    stays as it is, since CAs compare it octet for octet.
 
     Args:
         issuer: Issuer domain name of the CA.
         methods: Validation method labels, e.g. ``http-01``.
-        account_uri: ACME account URL.
+        account_uri: ACME account URL: https, with a path, and a URI (RFC 8657 §3, RFC 3986).
 
     Raises:
         PolicyError: It cannot be built (``caa-issuer``, ``caa-method``, ``caa-account-uri``).
@@ -142,9 +157,9 @@ def build(issuer: str, *, methods: Sequence[str], account_uri: str) -> bytes:
         raise errors.PolicyError(
             f"methods {list(methods)!r} are no validation method labels", code="caa-method"
         )
-    if _URI.fullmatch(account_uri) is None or set(account_uri) & set(';"\\'):
+    if not _is_account_uri(account_uri):
         raise errors.PolicyError(
-            f'account URI {account_uri!r} is no https URL without ;, ", \\ and blanks',
+            f"account URI {account_uri!r} is no https URL by RFC 3986 without a ;",
             code="caa-account-uri",
         )
     text = f"{issuer};validationmethods={','.join(methods)};accounturi={account_uri}"

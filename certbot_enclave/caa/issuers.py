@@ -13,12 +13,12 @@ the policy does not accept.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import date
 from typing import TYPE_CHECKING, NamedTuple
 
-from certbot_enclave.caa.evaluate import Finding
-
 if TYPE_CHECKING:
+    from certbot_enclave.caa.evaluate import Finding
     from certbot_enclave.caa.verdict import Subject
 
 MANDATORY = date(2027, 3, 15)
@@ -55,6 +55,27 @@ def condition(issuer: str) -> str:
     return f"{NOT_ENFORCING}:{issuer}"
 
 
+def unenforced(issuer: str, today: date) -> str | None:
+    """Tell why records that bind an account may not bind this CA; None if they do.
+
+    Args:
+        issuer: Issuer domain name.
+        today: The date to judge by, UTC.
+    """
+    known = any(item.issuer == issuer and item.since <= today for item in ENFORCING)
+    if known or today >= MANDATORY:
+        return None
+    return (
+        f"{issuer} is not known to read accounturi, and need not before {MANDATORY}: "
+        "any account there may do"
+    )
+
+
+def all_staging(uris: Iterable[str]) -> bool:
+    """Return whether none of these accounts gets a certificate that browsers trust."""
+    return all(uri.startswith(STAGING) for uri in uris)
+
+
 def judge_enforcement(issuer: str, today: date) -> tuple[Finding, ...]:
     """Find out whether the issuer's word is needed for what its records say.
 
@@ -62,15 +83,16 @@ def judge_enforcement(issuer: str, today: date) -> tuple[Finding, ...]:
         issuer: Issuer domain name of the CA.
         today: The date to judge by, UTC.
     """
-    known = any(item.issuer == issuer and item.since <= today for item in ENFORCING)
-    if known or today >= MANDATORY:
+    from certbot_enclave.caa.evaluate import Finding
+
+    why = unenforced(issuer, today)
+    if why is None:
         return ()
     return (
         Finding(
             "issuer-not-enforcing",
             None,
-            f"{issuer} is not known to read accounturi, and need not before {MANDATORY}: "
-            "any account there may do",
+            why,
             "use a CA that does, such as letsencrypt.org; or, if its CPS says that it does, "
             f"accept it with --enclave-allow-issuer {issuer}",
         ),
@@ -79,8 +101,9 @@ def judge_enforcement(issuer: str, today: date) -> tuple[Finding, ...]:
 
 def judge_staging(subject: Subject) -> tuple[Finding, ...]:
     """Find out whether all our accounts are for staging: then nobody gets a trusted certificate."""
-    uris = (subject.account_uri, *subject.also)
-    if not all(uri.startswith(STAGING) for uri in uris):
+    from certbot_enclave.caa.evaluate import Finding
+
+    if not all_staging((subject.account_uri, *subject.also)):
         return ()
     return (
         Finding(

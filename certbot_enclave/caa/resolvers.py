@@ -14,6 +14,7 @@ import re
 import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 from certbot_enclave import errors
@@ -24,6 +25,7 @@ from certbot_enclave.caa.lookup import Answer
 if TYPE_CHECKING:
     from dns.message import Message
     from dns.name import Name
+    from dns.rrset import RRset
 
 TIMEOUT = 5.0  # seconds for one try
 TRIES = 2
@@ -98,20 +100,32 @@ class DnsResolver:
         return context
 
 
+@cache
+def _options() -> RRset | None:
+    """Return EDNS's record, which is the same in each question: making it costs most of one."""
+    import dns.flags
+    import dns.message
+
+    query = dns.message.QueryMessage()
+    query.use_edns(0, dns.flags.DO, PAYLOAD)
+    return query.opt
+
+
 def question(name: str) -> Message:
     """Make the question for the CAA records of a name, with an id of its own."""
     import dns.flags
     import dns.message
+    import dns.name
+    import dns.rdataclass
     import dns.rdatatype
+    import dns.rrset
 
-    return dns.message.make_query(
-        name + ".",
-        dns.rdatatype.CAA,
-        flags=dns.flags.RD | dns.flags.AD,
-        use_edns=0,
-        ednsflags=dns.flags.DO,
-        payload=PAYLOAD,
-    )
+    query = dns.message.QueryMessage()
+    query.flags = dns.flags.RD | dns.flags.AD
+    asked = dns.name.from_text(name + ".")
+    query.question.append(dns.rrset.RRset(asked, dns.rdataclass.IN, dns.rdatatype.CAA))
+    query.opt, query.request_payload = _options(), PAYLOAD
+    return query
 
 
 def explain(error: Exception, timeout: float) -> tuple[str, bool]:

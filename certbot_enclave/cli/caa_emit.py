@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from datetime import UTC, date, datetime
 
 from certbot_enclave import errors
-from certbot_enclave.caa import formats, names, persist, publication
+from certbot_enclave.caa import formats, issuers, names, persist, publication
 from certbot_enclave.caa.formats import Format
 from certbot_enclave.caa.publication import Account, Publication
 from certbot_enclave.cli import caa_accounts, caa_forms
@@ -73,6 +74,16 @@ def _note_methods(accounts: Sequence[Account]) -> None:
             note(f"CAs validate wildcards by DNS only, not by {','.join(account.methods)}")
 
 
+def _note_authorities(accounts: Sequence[Account], today: date) -> None:
+    """Tell of CAs that the records may not bind, and of accounts that are for tests only."""
+    for issuer in dict.fromkeys(account.issuer for account in accounts):
+        why = issuers.unenforced(issuer, today)
+        if why is not None:
+            note(why)
+    if issuers.all_staging(account.uri for account in accounts):
+        note("all accounts are for staging: bind that of the production directory too")
+
+
 def _texts(
     name: str, accounts: Sequence[Account], args: argparse.Namespace, *, wildcard: bool
 ) -> tuple[str, ...]:
@@ -123,11 +134,13 @@ def run(args: argparse.Namespace) -> int:
     wanted, zone = _parsed(args.name), caa_forms.zone_of(args.zone)
     accounts_for = caa_accounts.chosen(args, note)
     found = []
+    everyone: dict[Account, None] = {}
     for base in dict.fromkeys(name.removeprefix("*.") for name in wanted):
         # The records of a wildcard stand below its star; asked for by name, it is allowed.
         wildcard = args.wildcard or f"*.{base}" in wanted
         asked = [name for name in (base, f"*.{base}") if name in wanted]
         accounts = list(dict.fromkeys(item for name in asked for item in accounts_for(name)))
+        everyone |= dict.fromkeys(accounts)
         if wildcard:
             _note_methods(accounts)
         records = publication.records_of(accounts, wildcard=wildcard, iodef=args.iodef)
@@ -135,5 +148,6 @@ def run(args: argparse.Namespace) -> int:
         found.append(Publication(base, records, args.ttl, zone, texts))
     text = caa_forms.written(chosen, found)
     _note_covering(found)
+    _note_authorities(list(everyone), datetime.now(UTC).date())
     caa_forms.show(chosen, text)
     return 0

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m tests.fuzz [TARGET…] [--count N] [--seed S] [--jobs J]``: run, and close with a line.
+"""``python -m tests.fuzz [TARGET…] [--guided] [--count N] [--seed S] [--jobs J]``: run targets.
 
-Every input that fails is written to a file, which ``--input`` runs again. Exit code 0 if none did,
-else 1.
+Each closes with a line. Every input that fails is written to a file, which ``--input`` runs again.
+Exit code 0 if none did, else 1.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from certbot_enclave import errors
-from tests.fuzz import engine
+from tests.fuzz import engine, guided
 from tests.fuzz.engine import Failure, Tally
-from tests.fuzz.targets import SEED, SOAK, TARGETS
+from tests.fuzz.targets import GUIDED, SEED, SOAK, TARGETS
 
 _SHOWN = 200  # bytes of an input on the screen
 
@@ -45,12 +45,18 @@ def _save(name: str, failure: Failure, folder: Path) -> None:
 def _run(name: str, args: argparse.Namespace) -> bool:
     start = time.monotonic()
     count = SOAK[name] if args.count is None else args.count
-    tally = engine.run(name, TARGETS[name], count=count, seed=args.seed, jobs=args.jobs)
+    if args.guided:
+        tally, reached = guided.run(name, count=count, seed=args.seed, jobs=args.jobs)
+    else:
+        tally = engine.run(name, TARGETS[name], count=count, seed=args.seed, jobs=args.jobs)
+        reached = ()
     for failure in tally.failures:
         _save(name, failure, args.save)
     if args.codes:
         for code, number in sorted(tally.codes.items()):
             print(f"fuzz {name}: {code}={number}")
+    for line in reached:
+        print(f"fuzz {name}: {line}")
     print(closing_line(name, tally, seed=args.seed, seconds=time.monotonic() - start), flush=True)
     return not tally.crashes and not tally.hangs
 
@@ -77,14 +83,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--count", type=int, help="inputs; default: as many as make soak runs")
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--jobs", type=int, default=2, help="processes")
+    parser.add_argument("--guided", action="store_true", help=f"by coverage: {', '.join(GUIDED)}")
     parser.add_argument("--codes", action="store_true", help="print how often each code refused")
     parser.add_argument("--save", type=Path, default=tempfile.gettempdir(), metavar="DIR")
     parser.add_argument("--input", type=Path, metavar="FILE", help="run one saved input")
     args = parser.parse_args(argv)
-    names = args.targets or list(TARGETS)
+    names = args.targets or list(GUIDED if args.guided else TARGETS)
     unknown = [name for name in names if name not in TARGETS]
     if unknown:
         parser.error(f"unknown target {unknown[0]}; known: {', '.join(TARGETS)}")
+    if args.guided and not set(names) <= set(GUIDED):
+        parser.error(f"--guided is for {', '.join(GUIDED)}")
     if args.input is not None:
         if len(names) != 1:
             parser.error("--input needs the one target that it is for")

@@ -9,6 +9,7 @@ of length before it.
 
 from __future__ import annotations
 
+from functools import cache
 from random import Random
 
 import dns.message
@@ -199,15 +200,19 @@ def _rr(owner: bytes, kind: bytes, rdata: bytes) -> bytes:
     return owner + kind + b"\x00\x01" + _RECORD + len(rdata).to_bytes(2, "big") + rdata
 
 
+@cache
+def _query(name: str) -> dns.message.Message:
+    return dns.message.make_query(name + ".", dns.rdatatype.CAA, id=0)
+
+
 class _Fed(DnsResolver):
     """A resolver whose exchange ends with these bytes, as `dns.query.tls` reads them."""
 
     data: bytes
 
     def _exchange(self, name: str) -> dns.message.Message:
-        query = dns.message.make_query(name + ".", dns.rdatatype.CAA, id=0)
         answer = dns.message.from_wire(self.data)
-        if not query.is_response(answer):
+        if not _query(name).is_response(answer):
             raise dns.query.BadResponse
         return answer
 

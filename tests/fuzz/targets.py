@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from tests.fuzz import caa, device, differential, documents, evidence, images, policies
@@ -22,6 +22,8 @@ TARGETS: Mapping[str, Target] = MappingProxyType(
         "answer": Target(caa.make_answer, caa.judge_answer),
     }
 )
+# Targets that coverage guides where it can (`guided`), and the pieces that changes put in.
+GUIDED: Mapping[str, Sequence[bytes]] = MappingProxyType({"caa": caa.PIECES, "answer": caa.WIRE})
 
 # Ten million inputs together for the enclave's own formats, most where an input is small and the
 # format is not our own; and ten million for CAA.

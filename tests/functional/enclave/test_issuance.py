@@ -172,7 +172,7 @@ CLOSED = {
     ),
     "another method": (
         ('0 issue "ca.test;validationmethods=dns-01;accounturi={account}"', '0 issuewild ";"'),
-        "more than http-01 is allowed",
+        "other methods are allowed, and ours are not: dns-01",
     ),
     "parameter in capitals": (
         ('0 issue "ca.test;validationmethods=http-01;AccountURI={account}"', '0 issuewild ";"'),

@@ -280,3 +280,14 @@ def test_the_question_asks_for_authenticated_data():
     assert dns.flags.to_text(made.flags) == "RD AD"
     assert (made.edns, made.ednsflags, made.payload) == (0, dns.flags.DO, 1232)
     assert made.question[0].to_text() == f"{NAME}. IN CAA"
+
+
+def test_the_question_is_what_dnspython_makes_and_each_has_an_id_of_its_own():
+    made = [question(NAME) for _ in range(20)]
+    assert len({query.id for query in made}) > 1
+    options = {"use_edns": 0, "ednsflags": dns.flags.DO, "payload": 1232}
+    for query in made:
+        other = dns.message.make_query(
+            NAME + ".", "CAA", flags=dns.flags.RD | dns.flags.AD, id=query.id, **options
+        )
+        assert query.to_wire() == other.to_wire()

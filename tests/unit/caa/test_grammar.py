@@ -71,12 +71,44 @@ def test_build_refuses_methods(methods):
         *("", "http://ca.test/1", "https://ca.test", "https:///1", "HTTPS://ca.test/1"),
         *("https://u@ca.test/1", "https://ca.test/1;x", 'https://ca.test/"', "https://ca.test/\\"),
         *("https://ca.test/ 1", "https://ca.test/1\n", "https://ca.test/\x7f", "https://ca.test/é"),
+        # RFC 3986: signs outside its sets, escapes that are none, hosts and ports that are none.
+        *(f"https://ca.test/{sign}" for sign in "{}|^<>`[]%"),
+        *(
+            "https://ca.test/%2",
+            "https://ca.test/%g0",
+            "https://ca.test/?%",
+            "https://ca.test/#%0z",
+        ),
+        *("https://ca.test/?[", "https://ca.test/#a#b", "https://ca.test/#^", "https://c^.test/1"),
+        *("https://ca.test:a/1", "https://::1/1", "https://[]/1", "https://[1.2.3.4]/1"),
+        *("https://[::1/1", "https://::1]/1", "https://[::1::2]/1", "https://[12345::]/1"),
+        *("https://[fe80::1%25eth0]/1", "https://[v1.a]/1", "https://[::1]443/1"),
     ],
 )
 def test_build_refuses_an_account_uri(uri):
     with pytest.raises(errors.PolicyError) as caught:
         grammar.build("ca.test", methods=["http-01"], account_uri=uri)
     assert caught.value.code == "caa-account-uri"
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        *(
+            "https://ca.test/",
+            "https://CA.Test:14000/Acct//1/",
+            "https://ca.test:/1",
+            URI + "?id=1",
+        ),
+        *("https://192.0.2.1/1", "https://[::1]:14000/1", "https://[2001:DB8::1.2.3.4]/1"),
+        *(URI + "/%e2%82%AC%3b", URI + "?a=/%20?b", URI + "#a/b?%41", URI + "/-._~!$&'()*+,=:@"),
+    ],
+)
+def test_build_leaves_an_account_uri_as_it_is(uri):
+    value = grammar.build("ca.test", methods=["http-01"], account_uri=uri)
+    assert value == f"ca.test;validationmethods=http-01;accounturi={uri}".encode()
+    # Our own CA has to take it for a URL.
+    assert grammar.is_url(uri.encode())
 
 
 @given(
@@ -107,6 +139,7 @@ def test_what_build_accepts_stays_one_record_in_a_zone_file(issuer, methods, pat
             b"validationmethods": ",".join(how).encode(),
             b"accounturi": account.encode(),
         }
+        assert grammar.is_url(account.encode())
 
 
 @given(st.integers(0, 255), st.binary(max_size=60))

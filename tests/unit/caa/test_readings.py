@@ -200,3 +200,27 @@ def test_row(records, allowed, names, request):
         records, issuer=ISSUER, account_uri=ours, methods=["http-01"], wildcard=False
     )
     assert [finding.name for finding in found] == names
+
+
+@pytest.mark.parametrize(
+    ("named", "why"),
+    [
+        ("http-01,dns-01", "other methods are allowed: dns-01"),
+        ("tls-alpn-01,http-01,x,x", "other methods are allowed: tls-alpn-01, x"),
+        ("dns-01", "other methods are allowed, and ours are not: dns-01"),
+        ('HTTP-01,a"b,', 'other methods are allowed, and ours are not: HTTP-01, a\\"b'),
+        ("", "validationmethods names no method: a CA that reads it lets nobody issue"),
+        (",", "validationmethods names no method: a CA that reads it lets nobody issue"),
+        ("http-01,", "an empty method beside ours is read in several ways"),
+        ("http-01;validationmethods=http-01", "validationmethods twice is read in several ways"),
+    ],
+)
+def test_what_is_said_of_methods(named, why):
+    (found,) = evaluate.liberal(
+        _pin("http-01", named),
+        issuer=ISSUER,
+        account_uri=OURS,
+        methods=["http-01", "dns-account-01"],
+        wildcard=False,
+    )
+    assert (found.name, found.why) == ("foreign-method", why)

@@ -4,11 +4,14 @@
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from certbot_enclave import cli
-from certbot_enclave.caa import formats
+from certbot_enclave.caa import formats, issuers
+from certbot_enclave.caa.publication import Account
+from certbot_enclave.cli import caa_emit
 from tests.unit.cli.owner import refused
 
 URI = "https://acme-v02.api.letsencrypt.org/acme/acct/1"
@@ -75,6 +78,45 @@ def test_the_wildcard_above_is_noted_unless_it_is_bound(emit):
     assert NOTE + note in emit("www.example.com", *LE)[2]
     for names in (["www.example.com", "example.com"], ["example.com"], ["example.co.uk"]):
         assert "covers" not in emit(*names, *LE)[2]
+
+
+def _account(issuer, uri):
+    return Account(issuer, uri, ("http-01",))
+
+
+LIVE, TRIAL = _account("letsencrypt.org", URI), _account("letsencrypt.org", STAGING)
+FOREIGN = _account("ca.test", "https://ca.test/acct/1")
+LAX = (
+    "ca.test is not known to read accounturi, and need not before 2027-03-15: "
+    "any account there may do"
+)
+TRIALS = "all accounts are for staging: bind that of the production directory too"
+EVE = issuers.MANDATORY - timedelta(days=1)
+
+
+@pytest.mark.parametrize(
+    ("accounts", "today", "notes"),
+    [
+        ([LIVE], EVE, []),
+        ([FOREIGN, FOREIGN._replace(uri="https://ca.test/acct/2"), LIVE], EVE, [LAX]),
+        ([FOREIGN], issuers.MANDATORY, []),
+        ([TRIAL, LIVE], EVE, []),
+        ([TRIAL, TRIAL._replace(uri=STAGING + "2")], EVE, [TRIALS]),
+    ],
+)
+def test_authorities_that_bind_little_are_noted(accounts, today, notes, capsys):
+    caa_emit._note_authorities(accounts, today)
+    out, err = capsys.readouterr()
+    assert (out, err.splitlines()) == ("", [NOTE + note for note in notes])
+
+
+def test_authorities_are_noted_once_for_all_names(emit):
+    names = ("example.com", "example.net")
+    foreign = ("--account-uri", FOREIGN.uri, "--issuer", "ca.test", "--method", "dns-01")
+    _code, _out, err = emit(*names, *foreign)
+    assert err.splitlines().count(NOTE + LAX) == (datetime.now(UTC).date() < issuers.MANDATORY)
+    _code, _out, err = emit(*names, "--account-uri", STAGING, "--method", "dns-01")
+    assert err.splitlines().count(NOTE + TRIALS) == 1
 
 
 @pytest.mark.parametrize("text", ["bücher.example", "xn--bcher-kva.example"])
