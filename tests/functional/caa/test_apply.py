@@ -17,7 +17,15 @@ from tests.support.world.dns import KEY, SECRET, DnsWorld
 from tests.support.world.process import Process, accepts, free_port
 
 URI = "https://ca.test/acct/1"
-SUBJECT = ["--account-uri", URI, "--issuer", "ca.test", "--method", "http-01", "--allow-issuer"]
+SUBJECT = [
+    "--account-uri",
+    URI,
+    "--issuer",
+    "ca.test",
+    "--method",
+    "http-01",
+    "--allow-issuer=ca.test",
+]
 PAIR, BOTH = (
     [
         record.text()

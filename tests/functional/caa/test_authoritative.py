@@ -205,6 +205,17 @@ def test_a_server_that_cannot_be_asked_is_a_note(check, table, zone, address, fa
     assert "\n  servers: 1 of 2 agree\n" in check(f"www.{zone}")[1]
 
 
+def test_a_server_that_is_mended_is_no_note_any_more(world, table):
+    assert _names(table("www.dead.test")[1]) == ["server-lame"]
+    with (
+        tempfile.TemporaryDirectory(dir="/dev/shm") as state,
+        Nsd(Path(state, "nsd"), DEAD, world.port, {"dead.test": _copy("dead.test", *PAIR)}),
+    ):
+        code, item = table("www.dead.test")
+    assert (code, item["findings"]) == (0, [])
+    assert _states(item)[1] == ("ns2.dead.test", DEAD, True, None)
+
+
 def test_a_zone_none_of_whose_servers_can_be_asked_could_not_be_told(check, table):
     code, item = table("www.gone.test")
     assert (code, item["verdict"]) == (3, "could not tell")

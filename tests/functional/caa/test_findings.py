@@ -337,5 +337,6 @@ def test_what_is_printed_for_a_finding_removes_it(place, case):
 
 
 def test_every_finding_has_a_case():
-    assert {case.finding for case in CASES} == set(assessment.SEVERITIES)
+    # A lame server is mended where there are several, in test_authoritative.py.
+    assert {case.finding for case in CASES} | {"server-lame"} == set(assessment.SEVERITIES)
     assert len({case.about for case in CASES}) == len(CASES)

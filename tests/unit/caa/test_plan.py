@@ -11,6 +11,7 @@ from certbot_enclave import errors
 from certbot_enclave.caa import assessment, formats, issuers, lookup, plan, verdict
 from certbot_enclave.caa.changes import Change
 from certbot_enclave.caa.grammar import Record
+from certbot_enclave.caa.issuers import MANDATORY
 from certbot_enclave.caa.verdict import Subject, Tolerance
 from tests.unit.caa import record_sets
 from tests.unit.caa.told import Told
@@ -34,16 +35,14 @@ def _judged(table, name, subject=SUBJECT, tolerance=None, about=(), **common):
         return lookup.climb(climbed, [told])
 
     try:
-        found = verdict.judge_name(name, subject, tolerance or Tolerance(), climb)
+        found = verdict.judge_name(name, subject, tolerance or Tolerance(), climb, today=MANDATORY)
         own = climb(name.removeprefix("*."))
     except (errors.TransportError, errors.GateError) as error:
         found, own = verdict.unknown(name, error, ("one",)), None
     above = None
     if own is not None and own.found_at is not None and "." in own.found_at:
         above = climb(own.found_at.partition(".")[2])
-    return assessment.assess(
-        found, own, above, subject=subject, about_issuer=about, conditions=(), now=NOW
-    )
+    return assessment.assess(found, own, above, subject=subject, about_accounts=about, now=NOW)
 
 
 def _plan(table, *names, **options):

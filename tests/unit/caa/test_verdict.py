@@ -401,7 +401,6 @@ def test_the_fix_of_a_covering_wildcard_behind_an_alias_is_at_its_end():
         # Told apart by a query alone, at our own CA.
         (Subject(ISSUER, f"{OURS}?id=1", ("http-01",)), "ambiguous-account", "use an account at"),
         (Subject(ISSUER, OURS, ("ca-tbr-19",)), "not-allowed", "no record can allow it: name a"),
-        (Subject(ISSUER, f"{OURS}%zz", ("http-01",)), "not-allowed", "no record can allow it: "),
     ],
 )
 def test_what_no_record_can_mend_has_no_change(subject, name, fix):
@@ -416,6 +415,12 @@ def test_what_no_record_can_mend_has_no_change(subject, name, fix):
     # Others are shut out by records all the same.
     assert found.findings[0].name == "unbound-issuer"
     assert found.findings[0].change.after == bound
+
+
+def test_account_that_no_record_can_name_is_refused():
+    with pytest.raises(errors.PolicyError) as caught:
+        _judge({NAME: PAIR}, subject=Subject(ISSUER, f"{OURS}%zz", ("http-01",)))
+    assert caught.value.code == "caa-account-uri"
 
 
 def test_the_fix_at_the_name_itself_is_that_of_the_record():
