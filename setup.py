@@ -29,10 +29,12 @@ setup(
         "zope.interface>=6.0",
     ],
     extras_require={
+        "doh": ["h2>=4.4"],
         "dev": [
             f"atheris==3.0.0; python_version == '3.11' and {WHEEL}",
             f"atheris==3.1.0; python_version >= '3.12' and python_version < '3.15' and {WHEEL}",
             "cbor2==6.3.0",
+            "h2>=4.4",
             "hypothesis==6.170.15",
             "mfusepy==3.1.1",
             "mypy==2.4.1",

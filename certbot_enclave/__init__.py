@@ -26,10 +26,11 @@ Named Arguments
 ``--enclave-bind-pcr``                 PCR to extend with the account and lock: 16 to 31
 ``--enclave-challenge``                validation method (default: http-01)
 ``--enclave-caa-issuer``               issuer domain name, if the directory names no CAA identity
-``--enclave-resolver``                 validating resolvers that must agree: tls://IP#NAME, or a
-                                       loopback IP:PORT (default: tls://9.9.9.9#dns.quad9.net,
+``--enclave-resolver``                 validating resolvers that must agree: tls://IP#NAME,
+                                       https://IP/PATH#NAME, or a loopback IP:PORT (default:
+                                       tls://9.9.9.9#dns.quad9.net,
                                        tls://1.1.1.1#one.one.one.one)
-``--enclave-resolver-roots``           PEM file of roots for tls:// resolvers instead of the
+``--enclave-resolver-roots``           PEM file of roots for resolvers over TLS instead of the
                                        system's
 ``--enclave-ca-roots``                 PEM file of roots for the ACME server instead of the
                                        built-in ones

@@ -61,9 +61,12 @@ TABLE = (
     Setting(
         "resolver",
         ("tls://9.9.9.9#dns.quad9.net", "tls://1.1.1.1#one.one.one.one"),
-        "validating resolvers that must agree: tls://IP#NAME, or a loopback IP:PORT",
+        "validating resolvers that must agree: tls://IP#NAME, https://IP/PATH#NAME, or a loopback"
+        " IP:PORT",
     ),
-    Setting("resolver_roots", "", "PEM file of roots for tls:// resolvers instead of the system's"),
+    Setting(
+        "resolver_roots", "", "PEM file of roots for resolvers over TLS instead of the system's"
+    ),
     Setting("ca_roots", "", "PEM file of roots for the ACME server instead of the built-in ones"),
     Setting("allow_unsigned_zone", False, "accept pinned CAA in a zone without DNSSEC"),
     Setting("allow_covering_wildcard", False, "accept that *.parent is open to others"),

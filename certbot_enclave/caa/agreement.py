@@ -24,7 +24,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from certbot_enclave import errors
-from certbot_enclave.caa import authoritative, resolvers, verdict
+from certbot_enclave.caa import authoritative, failures, verdict
 from certbot_enclave.caa.authoritative import Expected, Served, Server
 from certbot_enclave.caa.evaluate import Finding
 from certbot_enclave.caa.verdict import Verdict
@@ -108,10 +108,10 @@ def failed(server: Server, error: Exception, timeout: float) -> tuple[Reply, boo
 
     Args:
         server: Who was asked.
-        error: As `resolvers.explain` takes it.
+        error: As `failures.explain` takes it.
         timeout: What the try had, in seconds.
     """
-    failure, again = resolvers.explain(error, timeout)
+    failure, again = failures.explain(error, timeout)
     away = isinstance(error, OSError) and error.errno in _NO_WAY
     if away:
         failure += " from here"

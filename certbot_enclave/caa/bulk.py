@@ -18,13 +18,13 @@ from datetime import date
 from typing import TYPE_CHECKING, TypeVar
 
 from certbot_enclave import errors
-from certbot_enclave.caa import agreement, authoritative, issuers, lookup, verdict
+from certbot_enclave.caa import agreement, authoritative, failures, issuers, lookup, verdict
 from certbot_enclave.caa.agreement import Compared
-from certbot_enclave.caa.channels import Datagrams, Streams, parse
+from certbot_enclave.caa.channels import Datagrams, Streams
 from certbot_enclave.caa.direct import Direct
 from certbot_enclave.caa.kept import Kept
 from certbot_enclave.caa.lookup import Answer, Climb
-from certbot_enclave.caa.resolvers import TRIES, DnsResolver, explain, question, read
+from certbot_enclave.caa.resolvers import TRIES, DnsResolver, parse, question, read
 from certbot_enclave.caa.verdict import Subject, Tolerance, Verdict
 
 if TYPE_CHECKING:
@@ -50,8 +50,6 @@ class _Line:
 
     async def ask(self, name: str) -> Answer:
         """Ask as `DnsResolver.ask` does."""
-        import dns.exception
-
         failure = "no try was made"
         async with self._open:
             for turn in range(TRIES):
@@ -59,8 +57,8 @@ class _Line:
                     async with asyncio.timeout(self.resolver.timeout):
                         answer = await self._exchange(question(name), alone=turn > 0)
                     return read(name, self.resolver.label, answer)
-                except (dns.exception.DNSException, OSError, EOFError, errors.FormatError) as error:
-                    failure, again = explain(error, self.resolver.timeout)
+                except failures.kinds() as error:
+                    failure, again = failures.explain(error, self.resolver.timeout)
                     if not again:
                         break
         return Answer(name, self.resolver.label, failure=failure)
@@ -74,7 +72,7 @@ class _Line:
             except dns.message.Truncated:
                 pass
         asking = self._streams.ask_alone if alone else self._streams.ask
-        return parse(query, await asking(query))
+        return await asking(query)
 
     async def close(self) -> None:
         self._datagrams.close()
@@ -163,8 +161,6 @@ class Bulk:
         return tuple(dict.fromkeys(item for part in found for item in part))
 
     async def _told_by(self, line: _Line, name: str, kind: str) -> tuple[str, ...]:
-        import dns.exception
-
         label, timeout, failure = line.resolver.label, line.resolver.timeout, "no try was made"
         async with line._open:
             for turn in range(TRIES):
@@ -173,8 +169,8 @@ class Bulk:
                         query = authoritative.told_question(name, kind)
                         answer = await line._exchange(query, alone=turn > 0)
                     return authoritative.told(name, kind, label, answer)
-                except (dns.exception.DNSException, OSError, EOFError, errors.FormatError) as error:
-                    failure, again = explain(error, timeout)
+                except failures.kinds() as error:
+                    failure, again = failures.explain(error, timeout)
                     if not again:
                         break
         raise authoritative.unknown(

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import random
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from certbot_enclave import errors
-from certbot_enclave.caa.resolvers import DnsResolver
+from certbot_enclave.caa import doh, http2
+from certbot_enclave.caa.resolvers import DnsResolver, parse
 
 if TYPE_CHECKING:
     from dns.message import Message
@@ -20,21 +22,6 @@ if TYPE_CHECKING:
 SOCKETS = 4  # UDP: a resolver with several threads gives each its share of our ports
 STREAMS = 2  # connections
 CONNECTS = 3  # attempts that fail in a row; after them nothing more is tried in this run
-
-
-def parse(query: Message, wire: bytes, *, raise_on_truncation: bool = False) -> Message:
-    """Read what came back.
-
-    Raises:
-        FormatError: It answers another question (``answer-other``).
-        DNSException: It is no message; or it is truncated, if that is to be raised.
-    """
-    import dns.message
-
-    answer = dns.message.from_wire(wire, raise_on_truncation=raise_on_truncation)
-    if not query.is_response(answer):
-        raise errors.FormatError("it answers another question", code="answer-other")
-    return answer
 
 
 class _Waiting:
@@ -126,8 +113,8 @@ class Datagrams:
             transport.close()
 
 
-class _Connection:
-    """One connection with several questions on the way (RFC 7766 §6.2.1.1, RFC 7858 §3.3).
+class _Connection(ABC):
+    """One connection with several questions on the way.
 
     Attributes:
         open: More can be asked.
@@ -136,7 +123,6 @@ class _Connection:
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
-        self._waiting = _Waiting()
         self.open, self.heard = True, 0
         self._task = asyncio.create_task(self._read())
 
@@ -144,23 +130,23 @@ class _Connection:
         error: Exception
         try:
             while True:
-                size = int.from_bytes(await self._reader.readexactly(2), "big")
-                wire = await self._reader.readexactly(size)
-                self.heard += 1
-                self._waiting.answered(wire)
+                await self._receive()
         except (OSError, EOFError) as caught:
             error = caught
         self.close()
-        self._waiting.failed(error)
+        self._failed(error)
 
-    async def ask(self, query: Message) -> bytes:
-        future = self._waiting.add(query)
-        try:
-            wire = query.to_wire()
-            self._writer.write(len(wire).to_bytes(2, "big") + wire)
-            return await future
-        finally:
-            self._waiting.drop(query)
+    @abstractmethod
+    async def _receive(self) -> None:
+        """Read something, and hand over the answers in it."""
+
+    @abstractmethod
+    def _failed(self, error: Exception) -> None:
+        """Tell all who wait that nothing will come."""
+
+    @abstractmethod
+    async def ask(self, query: Message) -> Message:
+        """Send a question and return the answer."""
 
     def close(self) -> None:
         self.open = False
@@ -174,8 +160,80 @@ class _Connection:
         await asyncio.gather(self._task, return_exceptions=True)
 
 
+class _Framed(_Connection):
+    """DNS over TCP or TLS, the answers in any order (RFC 7766 §6.2.1.1, RFC 7858 §3.3)."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._waiting = _Waiting()
+        super().__init__(reader, writer)
+
+    async def _receive(self) -> None:
+        size = int.from_bytes(await self._reader.readexactly(2), "big")
+        wire = await self._reader.readexactly(size)
+        self.heard += 1
+        self._waiting.answered(wire)
+
+    def _failed(self, error: Exception) -> None:
+        self._waiting.failed(error)
+
+    async def ask(self, query: Message) -> Message:
+        future = self._waiting.add(query)
+        try:
+            wire = query.to_wire()
+            self._writer.write(len(wire).to_bytes(2, "big") + wire)
+            return parse(query, await future)
+        finally:
+            self._waiting.drop(query)
+
+
+class _Https(_Connection):
+    """DNS over HTTPS, each question on a stream of its own."""
+
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, resolver: DnsResolver
+    ) -> None:
+        self._http = http2.Multiplexer(doh.head(resolver))
+        self._futures: dict[doh.Exchange, asyncio.Future[None]] = {}
+        super().__init__(reader, writer)
+
+    async def _receive(self) -> None:
+        data = await self._reader.read(http2.CHUNK)
+        if not data:
+            raise EOFError
+        for exchange in self._http.received(data):
+            self.heard += 1
+            future = self._futures[exchange]
+            if not future.done():
+                future.set_result(None)
+        self._send()
+        # Who sends and does not read is not read either.
+        await self._writer.drain()
+
+    def _failed(self, error: Exception) -> None:
+        for future in self._futures.values():
+            if not future.done():
+                future.set_exception(error)
+
+    def _send(self) -> None:
+        if self.open and not self._writer.is_closing():
+            self._writer.write(self._http.to_send())
+
+    async def ask(self, query: Message) -> Message:
+        exchange = doh.exchange_for(query)
+        self._http.add(exchange)
+        future = self._futures[exchange] = asyncio.get_running_loop().create_future()
+        try:
+            self._send()
+            await future
+            return exchange.answer()
+        finally:
+            del self._futures[exchange]
+            self._http.drop(exchange)
+            self._send()
+
+
 class Streams:
-    """Kept connections to a resolver: TLS where it has a name to prove, TCP otherwise.
+    """Kept connections to a resolver: HTTPS, TLS where it has a name to prove, TCP otherwise.
 
     Args:
         resolver: Where.
@@ -185,7 +243,7 @@ class Streams:
         self._resolver = resolver
         self._slots: list[asyncio.Task[_Connection] | None] = [None] * STREAMS
         self._failures = 0
-        self._error: OSError | EOFError | None = None
+        self._error: OSError | EOFError | errors.TransportError | None = None
         self._turn = 0
 
     async def _connect(self) -> _Connection:
@@ -198,11 +256,22 @@ class Streams:
                 reader, writer = await asyncio.open_connection(
                     resolver.address, resolver.port, ssl=context, server_hostname=resolver.tls_name
                 )
-        except (OSError, EOFError) as error:
+            connection = self._made(reader, writer)
+        except (OSError, EOFError, errors.TransportError) as error:
             self._failures, self._error = self._failures + 1, error
             raise
         self._failures = 0
-        return _Connection(reader, writer)
+        return connection
+
+    def _made(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> _Connection:
+        if self._resolver.path is None:
+            return _Framed(reader, writer)
+        try:
+            doh.require_http2(writer.get_extra_info("ssl_object").selected_alpn_protocol())
+        except errors.TransportError:
+            writer.transport.abort()
+            raise
+        return _Https(reader, writer, self._resolver)
 
     async def _connection(self) -> _Connection:
         """Return an open connection; those who need one at once share one attempt."""
@@ -216,11 +285,12 @@ class Streams:
         # Whoever runs out of time ends its own wait, and not that of the others.
         return await asyncio.shield(task)
 
-    async def ask(self, query: Message) -> bytes:
-        """Send a question and return what came back, unread.
+    async def ask(self, query: Message) -> Message:
+        """Send a question and return the answer.
 
         Raises:
             OSError, EOFError: There is no connection, or it ended before any answer came.
+            TransportError, FormatError, DNSException: What came is no answer to it.
         """
         while True:
             connection = await self._connection()
@@ -229,10 +299,10 @@ class Streams:
                 return await connection.ask(query)
             except (OSError, EOFError):
                 # Servers end a connection after some questions; those on the way go to the next.
-                if connection.heard == heard:
+                if connection.open or connection.heard == heard:
                     raise
 
-    async def ask_alone(self, query: Message) -> bytes:
+    async def ask_alone(self, query: Message) -> Message:
         """Ask as `ask` does, over a connection of its own, for servers that take one question."""
         connection = await self._connect()
         try:

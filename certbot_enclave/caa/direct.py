@@ -16,10 +16,10 @@ from certbot_enclave import errors
 from certbot_enclave.caa import agreement, authoritative
 from certbot_enclave.caa.agreement import Compared, Outcome, Reply
 from certbot_enclave.caa.authoritative import Expected, Server
-from certbot_enclave.caa.channels import Datagrams, Streams, parse
+from certbot_enclave.caa.channels import Datagrams, Streams
 from certbot_enclave.caa.kept import Kept
 from certbot_enclave.caa.lookup import Climb
-from certbot_enclave.caa.resolvers import TRIES, DnsResolver
+from certbot_enclave.caa.resolvers import TRIES, DnsResolver, parse
 
 if TYPE_CHECKING:
     from dns.message import Message
@@ -180,4 +180,4 @@ class Direct:
             pass
         finally:
             datagrams.close()
-        return parse(query, await Streams(place).ask_alone(query))
+        return await Streams(place).ask_alone(query)

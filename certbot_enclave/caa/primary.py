@@ -125,13 +125,13 @@ class Primary:
 
     def _exchange(self, message: Message, hint: str | None = None) -> Message:
         """Send a message, signed; return the reply if its signature holds."""
-        from certbot_enclave.caa import resolvers
+        from certbot_enclave.caa import failures
 
         wire = update.signed(message, self.key)
         try:
             answer = self._send(wire)
         except (OSError, EOFError) as error:
-            reason, _ = resolvers.explain(error, self.timeout)
+            reason, _ = failures.explain(error, self.timeout)
             raise errors.TransportError(
                 f"{self.label}: {reason}",
                 code="server-unreachable",

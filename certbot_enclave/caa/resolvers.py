@@ -3,13 +3,12 @@
 
 The AD bit is the resolver's word. From a validator inside the image it may come over UDP; the host
 could forge it on any other path, so elsewhere the resolver proves its name (DNS over TLS, RFC 7858
-with RFC 8310's strict profile).
+with RFC 8310's strict profile; DNS over HTTPS, RFC 8484, in `certbot_enclave.caa.doh`).
 """
 
 from __future__ import annotations
 
 import ipaddress
-import os
 import re
 import ssl
 from collections.abc import Iterable
@@ -18,7 +17,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from certbot_enclave import errors
-from certbot_enclave.caa import grammar
+from certbot_enclave.caa import doh, failures, grammar
 from certbot_enclave.caa.grammar import Record
 from certbot_enclave.caa.lookup import Answer
 
@@ -31,10 +30,12 @@ TIMEOUT = 5.0  # seconds for one try
 TRIES = 2
 PAYLOAD = 1232  # bytes of EDNS payload (DNS flag day 2020)
 _FORM = re.compile(
-    r"(?P<tls>tls://)?(?:\[(?P<six>[0-9a-fA-F:.]+)\]|(?P<four>[0-9.]+))(?::(?P<port>[0-9]{1,5}))?"
+    r"(?:(?P<scheme>tls|https)://)?(?:\[(?P<six>[0-9a-fA-F:.]+)\]|(?P<four>[0-9.]+))"
+    r"(?::(?P<port>[0-9]{1,5}))?(?P<path>/[A-Za-z0-9._~/-]{1,255})?"
     r"(?:#(?P<name>[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
     r"(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*))?"
 )
+_PORTS = {None: 53, "tls": 853, "https": doh.PORT}
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,11 @@ class DnsResolver:
     Attributes:
         label: The text that named it.
         address: IP address.
-        port: UDP and TCP, or TLS.
+        port: UDP and TCP, or TLS, or HTTPS.
         tls_name: Name that its certificate must prove; None for plain DNS on loopback.
         roots: PEM file of roots in place of the system's.
         timeout: Seconds for one try.
+        path: Where on its server DNS over HTTPS is; None for DNS itself.
     """
 
     label: str
@@ -56,25 +58,26 @@ class DnsResolver:
     tls_name: str | None = None
     roots: str | None = None
     timeout: float = TIMEOUT
+    path: str | None = None
 
     def ask(self, name: str) -> Answer:
         """Ask for the CAA records of a name; what goes wrong is in `Answer.failure`."""
-        import dns.exception
-
         failure = "no try was made"
         for _ in range(TRIES):
             try:
                 return read(name, self.label, self._exchange(name))
-            except (dns.exception.DNSException, OSError, EOFError, errors.FormatError) as error:
-                failure, again = explain(error, self.timeout)
+            except failures.kinds() as error:
+                failure, again = failures.explain(error, self.timeout)
                 if not again:
                     break
         return Answer(name, self.label, failure=failure)
 
     def _exchange(self, name: str) -> Message:
+        query = question(name)
+        if self.path is not None:
+            return doh.ask(query, self)
         import dns.query
 
-        query = question(name)
         if self.tls_name is None:
             answer, _ = dns.query.udp_with_fallback(
                 query, self.address, timeout=self.timeout, port=self.port
@@ -97,6 +100,8 @@ class DnsResolver:
         """
         context = ssl.create_default_context(cafile=self.roots)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if self.path is not None:
+            context.set_alpn_protocols([doh.ALPN])
         return context
 
 
@@ -128,38 +133,24 @@ def question(name: str) -> Message:
     return query
 
 
-def explain(error: Exception, timeout: float) -> tuple[str, bool]:
-    """Tell why a try gave no usable answer.
+def parse(query: Message, wire: bytes, *, raise_on_truncation: bool = False) -> Message:
+    """Read the bytes of a response.
 
     Args:
-        error: A DNSException, OSError, EOFError or FormatError.
-        timeout: What one try had, in seconds.
+        query: The question.
+        wire: What came.
+        raise_on_truncation: Raise `dns.message.Truncated` if it says that it is.
 
-    Returns:
-        One line, and whether another try could help.
+    Raises:
+        FormatError: It answers something else.
+        DNSException: It is no DNS message, or truncated.
     """
-    import dns.exception
+    import dns.message
 
-    if isinstance(error, dns.exception.Timeout) or (
-        # As asyncio has it; the kernel's own has a number.
-        isinstance(error, TimeoutError) and error.errno is None
-    ):
-        return f"no answer within {timeout:g} seconds", True
-    if isinstance(error, ssl.SSLError):
-        words = (getattr(error, name, None) for name in ("verify_message", "reason"))
-        return f"TLS: {next(filter(None, words), error)}", True
-    if isinstance(error, OSError):
-        # asyncio has words of its own for what the kernel says.
-        return os.strerror(error.errno) if error.errno else f"{error}", True
-    if isinstance(error, EOFError):
-        return "the connection ended before the answer", True
-    return _malformed(error), False
-
-
-def _malformed(error: Exception) -> str:
-    # The text may quote what came, so nothing in it may reach a terminal raw.
-    text = str(error).encode("utf-8", "backslashreplace")
-    return f"malformed answer: {grammar.escaped(text)}"
+    answer = dns.message.from_wire(wire, raise_on_truncation=raise_on_truncation)
+    if not query.is_response(answer):
+        raise errors.FormatError("it answers another question", code="answer-other")
+    return answer
 
 
 def _extended_error(answer: Message) -> str:
@@ -295,35 +286,42 @@ def parse_resolver(text: str, *, roots: str | None = None, timeout: float = TIME
 
     Args:
         text: ``127.0.0.1``, ``127.0.0.1:5353``, ``[::1]:53``; ``tls://9.9.9.9#dns.quad9.net``,
-            ``tls://9.9.9.9:853#dns.quad9.net``.
+            ``tls://9.9.9.9:853#dns.quad9.net``; ``https://9.9.9.9/dns-query#dns.quad9.net``,
+            ``https://9.9.9.9:443/dns-query#dns.quad9.net``.
         roots: PEM file of roots for TLS in place of the system's.
         timeout: Seconds for one try.
 
     Raises:
         PolicyError: It is none of these (``resolver-invalid``), or plain and not on loopback
-            (``resolver-plain``).
+            (``resolver-plain``), or HTTPS without the library for it (``doh-missing``).
     """
     match = _FORM.fullmatch(text)
     try:
         if match is None:
             raise ValueError("form")
         address = ipaddress.ip_address(match["six"] or match["four"])
-        port = int(match["port"] or (853 if match["tls"] else 53))
-        if not 1 <= port <= 65535 or bool(match["tls"]) != bool(match["name"]):
+        scheme = match["scheme"]
+        port = int(match["port"] or _PORTS[scheme])
+        if not 1 <= port <= 65535 or bool(scheme) != bool(match["name"]):
             raise ValueError("port or name")
+        if (scheme == "https") != bool(match["path"]):
+            raise ValueError("path")
     except ValueError as error:
         raise errors.PolicyError(
-            f"{text!r} names no resolver: expected a loopback IP[:PORT] or tls://IP[:PORT]#NAME",
+            f"{text!r} names no resolver: expected a loopback IP[:PORT], tls://IP[:PORT]#NAME or"
+            " https://IP[:PORT]/PATH#NAME",
             code="resolver-invalid",
         ) from error
-    if not match["tls"] and not address.is_loopback:
+    if not scheme and not address.is_loopback:
         raise errors.PolicyError(
             f"{text} is plain DNS and not on loopback: the host can forge its answers",
             code="resolver-plain",
             hint=f"use DNS over TLS: tls://{text}#NAME",
         )
+    if scheme == "https":
+        doh.require_library()
     name = match["name"].lower() if match["name"] else None
-    return DnsResolver(text, str(address), port, name, roots, timeout)
+    return DnsResolver(text, str(address), port, name, roots, timeout, match["path"])
 
 
 def parse_resolvers(

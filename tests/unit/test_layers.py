@@ -111,6 +111,21 @@ def test_owner_commands_load_nothing_heavy(module):
     assert loaded & (HEAVY | {"zope", "dns"}) == set()
 
 
+HTTP = {"h2", "hpack", "hyperframe", "httpcore2", "httpx2"}
+
+
+@pytest.mark.parametrize(
+    ("named", "loaded"),
+    [
+        (["127.0.0.1", "tls://9.9.9.9#dns.quad9.net"], set()),
+        (["https://9.9.9.9/dns-query#dns.quad9.net"], {"h2", "hpack", "hyperframe"}),
+    ],
+)
+def test_only_a_resolver_over_https_loads_http(named, loaded):
+    code = "from certbot_enclave.caa import bulk, resolvers\n"
+    assert _loaded(f"{code}resolvers.parse_resolvers({named})") & HTTP == loaded
+
+
 def test_plugin_import_is_light():
     script = "import certbot_enclave.plugin, sys; print(*sorted(sys.modules))"
     done = subprocess.run(

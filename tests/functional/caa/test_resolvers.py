@@ -68,7 +68,13 @@ def _over_tls(world, resolver=None, roots=None):
     )
 
 
-@pytest.mark.parametrize("way", [_plain, _over_tls])
+def _over_https(world, resolver=None, roots=None):
+    return resolvers.parse_resolver(
+        (resolver or world.resolver).https_address, roots=str(roots or world.tls_root)
+    )
+
+
+@pytest.mark.parametrize("way", [_plain, _over_tls, _over_https])
 @pytest.mark.parametrize(
     ("name", "records", "authenticated"),
     [
@@ -88,7 +94,7 @@ def test_signed_is_authenticated_and_unsigned_is_not(world, way, name, records, 
     assert resolver.ask(name) == Answer(name, resolver.label, records, authenticated)
 
 
-@pytest.mark.parametrize("way", [_plain, _over_tls])
+@pytest.mark.parametrize("way", [_plain, _over_tls, _over_https])
 def test_a_bogus_zone_is_a_failure_that_says_why(world, way):
     found = way(world).ask("bogus.test")
     # The first time it names the missing key, later the zone that it remembers.
@@ -113,48 +119,53 @@ def test_an_authoritative_server_is_no_resolver(world):
         assert found.failure == "it is no resolver: recursion is not available"
 
 
-def test_each_resolver_proves_its_own_name(world, second):
-    assert second.tls_address.endswith("#second.test")
-    assert _over_tls(world, second).ask("example.test").records == (RECORD,)
-    swapped = replace(_over_tls(world, second), tls_name="resolver.test")
+@pytest.mark.parametrize("way", [_over_tls, _over_https])
+def test_each_resolver_proves_its_own_name(world, second, way):
+    assert way(world, second).tls_name == "second.test"
+    assert way(world, second).ask("example.test").records == (RECORD,)
+    swapped = replace(way(world, second), tls_name="resolver.test")
     assert swapped.ask("example.test").failure == (
         "TLS: Hostname mismatch, certificate is not valid for 'resolver.test'."
     )
 
 
-def test_another_root_is_a_failure(world, tmp_path):
+@pytest.mark.parametrize("way", [_over_tls, _over_https])
+def test_another_root_is_a_failure(world, tmp_path, way):
     root = tmp_path / "root.pem"
     trustme.CA().cert_pem.write_to_path(str(root))
-    found = _over_tls(world, roots=root).ask("example.test")
+    found = way(world, roots=root).ask("example.test")
     assert found.failure.startswith("TLS: ")
     assert "certificate" in found.failure
     assert (found.records, found.authenticated) == ((), False)
 
 
-def test_the_roots_of_the_system_do_not_know_it(world):
-    found = resolvers.parse_resolver(world.resolver.tls_address).ask("example.test")
+@pytest.mark.parametrize("way", [_over_tls, _over_https])
+def test_the_roots_of_the_system_do_not_know_it(world, way):
+    found = replace(way(world), roots=None).ask("example.test")
     assert found.failure == "TLS: unable to get local issuer certificate"
 
 
-def test_roots_that_are_missing_are_a_failure(world, tmp_path):
-    found = _over_tls(world, roots=tmp_path / "absent.pem").ask("example.test")
+@pytest.mark.parametrize("way", [_over_tls, _over_https])
+def test_roots_that_are_missing_are_a_failure(world, tmp_path, way):
+    found = way(world, roots=tmp_path / "absent.pem").ask("example.test")
     assert found.failure == "No such file or directory"
     (tmp_path / "empty.pem").write_text("")
-    found = _over_tls(world, roots=tmp_path / "empty.pem").ask("example.test")
+    found = way(world, roots=tmp_path / "empty.pem").ask("example.test")
     assert found.failure.startswith("TLS: ")
 
 
 def test_a_resolver_that_is_down_is_a_failure(world):
     resolver = world.start_resolver(name="down.test")
     resolver.stop()
-    found = _over_tls(world, resolver).ask("example.test")
-    assert found.failure == "Connection refused"
+    for way in (_over_tls, _over_https):
+        assert way(world, resolver).ask("example.test").failure == "Connection refused"
     found = resolvers.parse_resolver(resolver.address, timeout=0.2).ask("example.test")
     assert found.failure == "no answer within 0.2 seconds"
 
 
-def test_plain_dns_where_tls_is_expected_is_a_failure(world):
-    resolver = replace(_over_tls(world), port=world.resolver.port, timeout=0.5)
+@pytest.mark.parametrize("way", [_over_tls, _over_https])
+def test_plain_dns_where_tls_is_expected_is_a_failure(world, way):
+    resolver = replace(way(world), port=world.resolver.port, timeout=0.5)
     found = resolver.ask("example.test")
     assert found.failure is not None
     assert (found.records, found.authenticated) == ((), False)
@@ -163,12 +174,12 @@ def test_plain_dns_where_tls_is_expected_is_a_failure(world):
 def test_aliases_are_told_link_by_link(world, publish):
     publish("chain.example.test", "CNAME", "lb.plain.test.")
     publish("lb.plain.test", "CNAME", "end.other.test.")
-    for way in (_plain, _over_tls):
+    for way in (_plain, _over_tls, _over_https):
         found = way(world).ask("chain.example.test")
         assert found.aliases == ("lb.plain.test", "end.other.test")
         assert (found.records, found.authenticated) == ((), False)
     publish("end.other.test", "CAA", CAA)
-    for way in (_plain, _over_tls):
+    for way in (_plain, _over_tls, _over_https):
         assert way(world).ask("chain.example.test").records == (RECORD,)
 
 
@@ -215,7 +226,8 @@ def test_a_large_set_arrives_whole(world, publish):
     assert sum(len(value) for value in values) > resolvers.PAYLOAD
     assert [record.value.decode() for record in found.records] == sorted(values)
     assert found.authenticated
-    assert _over_tls(world).ask("big.example.test").records == found.records
+    for way in (_over_tls, _over_https):
+        assert way(world).ask("big.example.test").records == found.records
 
 
 @pytest.mark.parametrize(
@@ -269,13 +281,14 @@ def test_a_signed_zone_with_our_records_is_exclusive(world, publish):
 
 def test_an_unsigned_zone_is_pinned_by_two_names_and_not_by_two_ports(world, second, publish):
     publish("plain.test", "CAA", *(record.text() for record in PAIR))
-    independent = [_over_tls(world), _over_tls(world, second)]
+    independent = [_over_tls(world), _over_https(world, second)]
     again = world.start_resolver()
     found = _judge("www.plain.test", independent, unsigned_zone=True)
     assert (found.word, found.conditions) == ("pinned, zone unsigned", ("zone-unsigned",))
     for asked in (
         [_plain(world), resolvers.parse_resolver(second.address)],
         [_over_tls(world), _over_tls(world, again)],
+        [_over_tls(world), _over_https(world)],
         [_over_tls(world), _plain(world)],
     ):
         found = _judge("www.plain.test", asked, unsigned_zone=True)

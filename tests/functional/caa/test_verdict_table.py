@@ -280,7 +280,7 @@ def test_each_state_of_a_zone_is_its_verdict_by_both_drivers(world, row):
     ]
 
 
-@pytest.mark.parametrize("way", ["address", "tls_address"])
+@pytest.mark.parametrize("way", ["address", "tls_address", "https_address"])
 def test_all_states_in_one_run_come_in_the_order_of_their_names(world, way):
     rows = [row for row in ROWS if not row.zones]
     roots = ["--resolver-roots", world.tls_root]

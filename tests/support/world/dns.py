@@ -75,6 +75,8 @@ server:
     interface: 127.0.0.1@{port}
     interface: 127.0.0.1@{tls_port}
     tls-port: {tls_port}
+    interface: 127.0.0.1@{https_port}
+    https-port: {https_port}
     tls-service-key: "{tls}"
     tls-service-pem: "{tls}"
     do-daemonize: no
@@ -106,11 +108,12 @@ _CACHE = """msg-cache-size: 64m
 
 
 class Unbound:
-    """One resolver: UDP, TCP and DNS over TLS.
+    """One resolver: UDP, TCP, DNS over TLS and over HTTPS.
 
     Attributes:
         port: Of UDP and TCP.
         tls_port: Of DNS over TLS.
+        https_port: Of DNS over HTTPS.
         name: What the certificate is for.
     """
 
@@ -119,12 +122,13 @@ class Unbound:
     ) -> None:
         state.mkdir()
         self.name = name
-        self.port, self.tls_port = free_port(), free_port()
+        self.port, self.tls_port, self.https_port = free_port(), free_port(), free_port()
         pem = state / "tls.pem"
         world.authority.issue_cert(name).private_key_and_cert_chain_pem.write_to_path(str(pem))
         text = _UNBOUND.format(
             port=self.port,
             tls_port=self.tls_port,
+            https_port=self.https_port,
             tls=pem,
             state=state,
             cache=_CACHE if caching else "cache-max-ttl: 0\n    cache-max-negative-ttl: 0",
@@ -138,7 +142,7 @@ class Unbound:
         self._process = Process(
             ["unbound", "-d", "-c", config],
             log=state / "log",
-            ready=lambda: accepts(self.port) and accepts(self.tls_port),
+            ready=lambda: all(map(accepts, (self.port, self.tls_port, self.https_port))),
         )
 
     @property
@@ -150,6 +154,11 @@ class Unbound:
     def tls_address(self) -> str:
         """``tls://127.0.0.1:PORT#NAME``."""
         return f"tls://127.0.0.1:{self.tls_port}#{self.name}"
+
+    @property
+    def https_address(self) -> str:
+        """``https://127.0.0.1:PORT/dns-query#NAME``."""
+        return f"https://127.0.0.1:{self.https_port}/dns-query#{self.name}"
 
     def stop(self) -> None:
         """Stop it."""

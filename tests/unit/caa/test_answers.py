@@ -16,9 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certbot_enclave import errors
+from certbot_enclave.caa.failures import explain
 from certbot_enclave.caa.grammar import Record
 from certbot_enclave.caa.lookup import Answer
-from certbot_enclave.caa.resolvers import explain, question, read
+from certbot_enclave.caa.resolvers import question, read
 
 NAME = "www.example.com"
 CAA = '0 issue "ca.test"'
