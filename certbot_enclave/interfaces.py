@@ -7,6 +7,7 @@ of its name (``simulated:/run/enclave`` gives ``"/run/enclave"``; without a colo
 """
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from zope.interface import Attribute, Interface
 
@@ -111,25 +112,51 @@ class ISealer(Interface):
         """
 
 
-class IStateStore(Interface):
-    """Where the untrusted host keeps the sealed bundle. Group ``certbot_enclave.stores``."""
+class Stored(NamedTuple):
+    """What a store holds.
 
-    def read() -> bytes | None:
-        """Read the bundle.
+    Attributes:
+        data: The bytes. Hostile.
+        version: What the store calls this content, for `IStateStore.write`; never empty.
+    """
+
+    data: bytes
+    version: str
+
+
+class IStateStore(Interface):
+    """Where the untrusted host keeps the sealed bundle. Group ``certbot_enclave.stores``.
+
+    A bundle that somebody else wrote in between is never overwritten. That saves work and requests
+    to the CA; no security property rests on it, since the host can do what it likes.
+    """
+
+    def read() -> Stored | None:
+        """Read the newest bundle.
 
         Returns:
-            The bytes last written, or None if nothing was ever stored.
+            What was last written, or None if nothing was ever stored.
 
         Raises:
+            FormatError: It is larger than any bundle (``bundle-size``).
             TransportError: The store cannot be reached; never reported as "nothing stored".
         """
 
-    def write(data: bytes) -> None:
+    def write(data: bytes, *, generation: int, replaces: str) -> str:
         """Replace the bundle atomically: afterwards a reader sees the old bytes or the new.
+
+        The one that was replaced is kept as well, for people to go back to.
 
         Args:
             data: The sealed bundle.
+            generation: Its generation, from 1; it is one more than that of what it replaces.
+            replaces: Version of what it replaces; empty if nothing was there.
+
+        Returns:
+            The version of what is there now.
 
         Raises:
-            TransportError: The store cannot be reached or is full.
+            SealError: Something else is there (``store-conflict``).
+            TransportError: The store cannot be reached or is full; whether the bundle arrived is
+                not known.
         """

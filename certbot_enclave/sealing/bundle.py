@@ -19,7 +19,8 @@ from typing import Any
 from certbot_enclave import errors
 from certbot_enclave.attestation import document, proof
 from certbot_enclave.interfaces import IAttester, ISealer
-from certbot_enclave.sealing import envelope, tree
+from certbot_enclave.sealing import archive, envelope
+from certbot_enclave.sealing.tree import Entry
 
 TAG = b"certbot-enclave-bundle-v1:"
 KIND = "bundle"
@@ -37,14 +38,14 @@ class Contents:
         generation: Counts up with every write, from 1.
         config_dir: Absolute path that the files belong to.
         accounts: ACME account URIs that the bundle holds keys of.
-        files: The files, relative to `config_dir`.
+        entries: Directories, files and links, relative to `config_dir`, as `tree.collect` has them.
     """
 
     bundle_id: str
     generation: int
     config_dir: str
     accounts: tuple[str, ...]
-    files: tuple[tree.File, ...]
+    entries: tuple[Entry, ...]
 
 
 def _binding(sealed: bytes) -> bytes:
@@ -63,13 +64,11 @@ def make(contents: Contents, *, sealer: ISealer, attester: IAttester, public_key
     Raises:
         SealError, EnclaveError, TransportError: From sealer or attester.
     """
-    plain = {
-        "config_dir": contents.config_dir,
-        "accounts": list(contents.accounts),
-        "files": [file.to_json() for file in contents.files],
-    }
+    head = json.dumps(
+        {"config_dir": contents.config_dir, "accounts": list(contents.accounts)}, sort_keys=True
+    )
     sealed = envelope.seal(
-        json.dumps(plain, sort_keys=True).encode(),
+        archive.pack(head.encode(), contents.entries),
         kind=KIND,
         fields={"bundle_id": contents.bundle_id, "generation": contents.generation},
         sealer=sealer,
@@ -79,10 +78,11 @@ def make(contents: Contents, *, sealer: ISealer, attester: IAttester, public_key
 
 
 def _contents(fields: Mapping[str, str | int], plain: bytes) -> Contents:
+    head, entries = archive.unpack(plain)
     try:
-        table: Any = json.loads(plain)
-        if table.keys() != {"config_dir", "accounts", "files"}:
-            raise ValueError("members are not config_dir, accounts and files")
+        table: Any = json.loads(head)
+        if table.keys() != {"config_dir", "accounts"}:
+            raise ValueError("members are not config_dir and accounts")
         bundle_id, generation = fields["bundle_id"], fields["generation"]
         config_dir, accounts = table["config_dir"], table["accounts"]
         if not (
@@ -93,17 +93,13 @@ def _contents(fields: Mapping[str, str | int], plain: bytes) -> Contents:
             and isinstance(config_dir, str)
             and isinstance(accounts, list)
             and all(isinstance(uri, str) for uri in accounts)
-            and len(table["files"]) <= tree.MAX_FILES
         ):
             raise TypeError("a member has the wrong type")
-        files = tuple(tree.from_json(item) for item in table["files"])
-        if len({file.path for file in files}) != len(files):
-            raise ValueError("a path occurs twice")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise errors.FormatError(
             f"content of the bundle: {error}", code="bundle-content"
         ) from error
-    return Contents(bundle_id, generation, config_dir, tuple(accounts), files)
+    return Contents(bundle_id, generation, config_dir, tuple(accounts), entries)
 
 
 def open_(

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from certbot_enclave.interfaces import ISealer
 
 MAGIC = b"certbot-enclave-sealed-v1\n"
+_ANY_VERSION = MAGIC.removesuffix(b"1\n")
 MAX_HEADER = 16 * 1024  # bytes
-MAX_ENVELOPE = 16 * 1024 * 1024  # bytes
+MAX_ENVELOPE = 32 * 1024 * 1024  # bytes
 _MEMBERS = {"kind", "sealer", "key", "wrapped", "nonce", "fields"}
 
 
@@ -117,6 +118,12 @@ def parse(data: bytes) -> Envelope:
         FormatError: It is none, it is damaged, or it is larger than `MAX_ENVELOPE`.
     """
     start = len(MAGIC) + 4
+    if data.startswith(_ANY_VERSION) and not data.startswith(MAGIC):
+        raise errors.FormatError(
+            "sealed envelope has another version than 1",
+            code="envelope-version",
+            hint="it was sealed by a newer certbot-enclave: run that one",
+        )
     if not data.startswith(MAGIC) or not start < len(data) <= MAX_ENVELOPE:
         raise errors.FormatError(
             f"expected a sealed envelope, got {len(data)} other bytes", code="envelope-format"

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -24,11 +25,22 @@ class Mark:
         bundle_id: 16 random bytes, lower-case hex.
         generation: Of the bundle last written or restored; 0 before the first.
         restored_from: Generation that this boot began with; 0 if it began with nothing.
+        version: What the store calls that bundle; empty before the first.
+        sealed: Digest of what is in it; empty if that is not known.
+        writing: SHA-256 of the next generation while it is on its way to the store, else empty.
     """
 
     bundle_id: str
     generation: int
     restored_from: int
+    version: str = ""
+    sealed: str = ""
+    writing: str = ""
+
+
+def _digest(accounts: Iterable[str], entries: Iterable[tree.Entry]) -> str:
+    about = json.dumps(sorted(accounts)) + tree.digest(entries)
+    return hashlib.sha256(about.encode()).hexdigest()
 
 
 class State:
@@ -57,7 +69,7 @@ class State:
             mark = Mark(**json.loads(self._path.read_text(encoding="utf-8")))
             # As strict as a bundle: what `save` makes of it must open again at the next boot.
             if not (
-                [type(value) for value in vars(mark).values()] == [str, int, int]
+                [type(value) for value in vars(mark).values()] == [str, int, int, str, str, str]
                 and bundle.ID.fullmatch(mark.bundle_id)
                 and 0 <= mark.restored_from <= mark.generation
             ):
@@ -92,12 +104,12 @@ class State:
         mark = self.mark()
         if mark is not None:
             return mark
-        data = self._store.read()
-        if data is None:
+        stored = self._store.read()
+        if stored is None:
             mark = Mark(os.urandom(16).hex(), 0, 0)
         else:
             contents = bundle.open_(
-                data,
+                stored.data,
                 sealer=self._sealer,
                 trust_root=self._attester.trust_root,
                 format=self._attester.format,
@@ -118,14 +130,23 @@ class State:
                     code="bundle-account",
                 )
             self._refuse_overwrite(contents)
-            tree.restore(self.config_dir, contents.files)
-            mark = Mark(contents.bundle_id, contents.generation, contents.generation)
+            tree.restore(self.config_dir, contents.entries)
+            mark = Mark(
+                contents.bundle_id,
+                contents.generation,
+                contents.generation,
+                stored.version,
+                _digest(contents.accounts, contents.entries),
+            )
         self._write_mark(mark)
         return mark
 
     def _refuse_overwrite(self, contents: bundle.Contents) -> None:
         # What a restore that was killed left behind is the bundle's own.
-        if not set(tree.collect(self.config_dir)) <= set(contents.files):
+        present = (
+            entry for entry in tree.collect(self.config_dir) if not isinstance(entry, tree.Folder)
+        )
+        if not set(present) <= set(contents.entries):
             raise errors.SealError(
                 f"{self.config_dir} already holds accounts, but this boot has not restored them",
                 code="state-conflict",
@@ -133,14 +154,15 @@ class State:
             )
 
     def save(self, accounts: Iterable[str], public_key: bytes) -> Mark:
-        """Seal what is in RAM now.
+        """Seal what is in RAM now, if anything that matters is not in the store yet.
 
         Args:
             accounts: Account URIs that the keys inside belong to.
             public_key: Account key, DER SubjectPublicKeyInfo.
 
         Raises:
-            SealError, EnclaveError: From sealer or attester.
+            SealError, EnclaveError: From sealer or attester; another enclave wrote to the store in
+                between (``store-conflict``).
             TransportError: Store or sealer cannot be reached.
         """
         mark = self.mark()
@@ -148,17 +170,34 @@ class State:
             raise errors.SealError(
                 "state must be restored before it is sealed", code="state-unrestored"
             )
-        mark = replace(mark, generation=mark.generation + 1)
-        contents = bundle.Contents(
-            mark.bundle_id,
-            mark.generation,
-            os.fspath(self.config_dir),
-            tuple(sorted(accounts)),
-            tree.collect(self.config_dir),
-        )
+        mark = self._settled(mark)
+        accounts, entries = tuple(sorted(accounts)), tree.collect(self.config_dir)
+        sealed = _digest(accounts, entries)
+        if sealed == mark.sealed:
+            return mark
+        after = replace(mark, generation=mark.generation + 1, sealed=sealed)
         data = bundle.make(
-            contents, sealer=self._sealer, attester=self._attester, public_key=public_key
+            bundle.Contents(
+                mark.bundle_id, after.generation, os.fspath(self.config_dir), accounts, entries
+            ),
+            sealer=self._sealer,
+            attester=self._attester,
+            public_key=public_key,
         )
-        self._store.write(data)
-        self._write_mark(mark)
-        return mark
+        # If nobody hears whether it arrived, the next run finds out by this.
+        self._write_mark(replace(mark, writing=hashlib.sha256(data).hexdigest()))
+        version = self._store.write(data, generation=after.generation, replaces=mark.version)
+        after = replace(after, version=version)
+        self._write_mark(after)
+        return after
+
+    def _settled(self, mark: Mark) -> Mark:
+        """Find out whether a write that was interrupted had arrived."""
+        if not mark.writing:
+            return mark
+        stored = self._store.read()
+        if stored is None or hashlib.sha256(stored.data).hexdigest() != mark.writing:
+            return replace(mark, writing="")
+        return replace(
+            mark, generation=mark.generation + 1, version=stored.version, sealed="", writing=""
+        )

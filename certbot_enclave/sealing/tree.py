@@ -1,36 +1,39 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The files of certbot's config directory that a bundle carries."""
+"""certbot's config directory, as far as a bundle carries it: read, and written back exactly."""
 
 from __future__ import annotations
 
-import base64
-import binascii
 import fcntl
+import hashlib
 import os
-import re
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from certbot_enclave import errors
+from certbot_enclave.sealing import carried
 
-# What is carried, relative to the config directory.
-CARRIED = ("accounts", "enclave/looks.json", "enclave/pending.json", "enclave/settings.json")
-MAX_FILES = 4096
+MAX_ENTRIES = 65536
 MAX_FILE = 1024 * 1024  # bytes
-_MODES = {0o400, 0o600, 0o644}
-_TEMPORARY = re.compile(r"\..+\.new")  # of `write`; one that was killed leaves it behind
+_TEMPORARY = (".new",)  # how names end that `write` makes; one that was killed leaves it behind
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A directory: path relative to the config directory, and permission bits."""
+
+    path: str
+    mode: int
 
 
 @dataclass(frozen=True)
 class File:
-    """One file.
+    """A file.
 
     Attributes:
-        path: Relative, with ``/``; no empty, ``.`` or ``..`` part.
-        mode: Permission bits, one of 0400, 0600, 0644.
+        path: Relative to the config directory, with ``/``; no empty, ``.`` or ``..`` part.
+        mode: Permission bits.
         data: Its content.
     """
 
@@ -38,46 +41,33 @@ class File:
     mode: int
     data: bytes
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the file as a JSON object."""
-        return {
-            "path": self.path,
-            "mode": self.mode,
-            "data": base64.b64encode(self.data).decode(),
-        }
+
+@dataclass(frozen=True)
+class Link:
+    """One of certbot's symbolic links: path, and what it says."""
+
+    path: str
+    target: str
 
 
-def _carried(path: str) -> bool:
-    return any(path == root or path.startswith(root + "/") for root in CARRIED)
+Entry = Folder | File | Link
 
 
-def _check_path(path: str) -> None:
-    parts = path.split("/")
-    if not all(parts) or {".", ".."} & set(parts) or not path.isprintable():
-        raise ValueError(f"path {path!r} is not allowed")
-    if not _carried(path):
-        raise ValueError(f"path {path!r} does not belong into a bundle")
-
-
-def from_json(item: Any) -> File:
-    """Read what `File.to_json` wrote.
+def check(entry: Entry) -> None:
+    """Refuse an entry that no bundle carries.
 
     Raises:
-        FormatError: It is not that, or its path or mode is not allowed (``bundle-file``).
+        ValueError: Its path, mode or target is not allowed.
     """
-    try:
-        if not isinstance(item, Mapping) or item.keys() != {"path", "mode", "data"}:
-            raise ValueError("members are not path, mode and data")
-        path, mode = item["path"], item["mode"]
-        if not isinstance(path, str) or type(mode) is not int:
-            raise ValueError("path or mode has the wrong type")
-        _check_path(path)
-        if mode not in _MODES:
-            raise ValueError(f"mode {mode:#o} is not allowed")
-        data = base64.b64decode(item["data"], validate=True)
-    except (ValueError, TypeError, binascii.Error) as error:
-        raise errors.FormatError(f"bundled file: {error}", code="bundle-file") from error
-    return File(path, mode, data)
+    match entry:
+        case Folder(path, mode):
+            fits = carried.is_folder(path) and mode == carried.folder_mode(mode)
+        case File(path, mode):
+            fits = carried.is_file(path) and mode == carried.file_mode(mode)
+        case Link(path, target):
+            fits = carried.target_of(path, target) is not None
+    if not fits:
+        raise ValueError(f"{path!r} does not belong into a bundle as it is")
 
 
 def _refuse_link(path: Path) -> None:
@@ -89,91 +79,215 @@ def _refuse_link(path: Path) -> None:
         )
 
 
-def _walk(config_dir: Path, above: str = "") -> Iterator[str]:
-    """Yield the paths of the files to carry; a link that leads to one would hide it."""
-    for name in sorted(os.listdir(config_dir / above)):
-        path = above + name
-        leads = any(root.startswith(path + "/") for root in CARRIED)
-        if not (leads or _carried(path)) or _TEMPORARY.fullmatch(name):
-            continue
-        _refuse_link(config_dir / path)
-        if (config_dir / path).is_dir():
-            yield from _walk(config_dir, path + "/")
-        elif _carried(path) and (config_dir / path).is_file():
-            yield path
+class _Reader:
+    """Reads one config directory."""
+
+    def __init__(self, top: Path) -> None:
+        self._top = top
+        self._found: list[Entry] = []
+
+    def _add(self, entry: Entry) -> None:
+        try:
+            check(entry)
+        except ValueError as error:
+            raise errors.SealError(
+                f"{self._top} holds what no bundle can bring back: {error}", code="bundle-path"
+            ) from error
+        self._found.append(entry)
+        if len(self._found) > MAX_ENTRIES:
+            raise errors.SealError(
+                f"{self._top} holds more than {MAX_ENTRIES} files to carry",
+                code="bundle-too-large",
+            )
+
+    def _names(self, folder: str) -> list[str]:
+        path = self._top / folder
+        _refuse_link(path)
+        if not path.is_dir():
+            return []
+        self._add(Folder(folder, carried.folder_mode(stat.S_IMODE(path.stat().st_mode))))
+        return sorted(name for name in os.listdir(path) if not _temporary(name))
+
+    def _file(self, path: str) -> None:
+        with (self._top / path).open("rb") as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            data = file.read(MAX_FILE + 1)
+        if len(data) > MAX_FILE:
+            raise errors.SealError(
+                f"{self._top / path} is larger than {MAX_FILE} bytes", code="bundle-too-large"
+            )
+        self._add(File(path, carried.file_mode(mode), data))
+
+    def _all(self, folder: str) -> None:
+        for name in self._names(folder):
+            path = f"{folder}/{name}"
+            _refuse_link(self._top / path)
+            if (self._top / path).is_dir():
+                self._all(path)
+            elif (self._top / path).is_file():
+                self._file(path)
+
+    def _some(self, folder: str, wanted: Callable[[str], bool]) -> None:
+        for name in filter(wanted, self._names(folder)):
+            _refuse_link(self._top / folder / name)
+            if (self._top / folder / name).is_file():
+                self._file(f"{folder}/{name}")
+
+    def _links(self, lineage: str) -> list[Link] | None:
+        """Return the four links of a lineage, or None if one leads nowhere."""
+        links = []
+        for kind in carried.KINDS:
+            path = f"live/{lineage}/{kind}.pem"
+            try:
+                target = os.readlink(self._top / path)
+            except OSError:  # missing, or no link: certbot was killed before it was done
+                return None
+            inside = carried.target_of(path, target)
+            if inside is None or not (self._top / inside).is_file():
+                return None
+            links.append(Link(path, target))
+        return links
+
+    def _lineages(self) -> dict[str, list[Link]]:
+        """Return what certbot can renew: complete lineages that have a renewal file."""
+        _refuse_link(self._top / "live")
+        folder = self._top / "live"
+        found = {}
+        for name in sorted(os.listdir(folder)) if folder.is_dir() else []:
+            if (self._top / "renewal" / f"{name}.conf").is_file():
+                links = self._links(name)
+                if links is not None:
+                    found[name] = links
+        return found
+
+    def read(self) -> tuple[Entry, ...]:
+        """Return what is to be carried, in the order in which it is to be written."""
+        lineages = self._lineages()
+        self._all("accounts")
+        if lineages:
+            self._names("archive")
+        for name, links in lineages.items():
+            self._names(f"archive/{name}")
+            for link in links:
+                path = link.target.removeprefix("../../")
+                _refuse_link(self._top / path)
+                self._file(path)
+        self._some("enclave", carried.OWN.__contains__)
+        if lineages:
+            self._some("live", "README".__eq__)
+        for name, links in lineages.items():
+            self._some(f"live/{name}", "README".__eq__)
+            for link in links:
+                self._add(link)
+        # certbot sees a lineage by this file, so it comes last.
+        if lineages:
+            self._some("renewal", lambda name: name.removesuffix(".conf") in lineages)
+        return tuple(self._found)
 
 
-def _collected(config_dir: Path, path: str) -> File:
-    try:
-        _check_path(path)
-    except ValueError as error:
-        raise errors.SealError(
-            f"{config_dir} holds a file that no bundle can bring back: {error}", code="bundle-path"
-        ) from error
-    with (config_dir / path).open("rb") as file:
-        status = os.fstat(file.fileno())
-        data = file.read(MAX_FILE + 1)
-    if len(data) > MAX_FILE:
-        raise errors.SealError(
-            f"{config_dir / path} is larger than {MAX_FILE} bytes", code="bundle-too-large"
-        )
-    mode = stat.S_IMODE(status.st_mode)
-    # certbot may make its public files a little more or less readable; keys are 0400.
-    return File(path, mode if mode in _MODES else 0o600, data)
+def _temporary(name: str) -> bool:
+    return name.startswith(".") and name.endswith(_TEMPORARY)
 
 
-def collect(config_dir: Path) -> tuple[File, ...]:
-    """Read the files to carry.
+def collect(config_dir: Path) -> tuple[Entry, ...]:
+    """Read what is to be carried.
 
     Args:
         config_dir: certbot's config directory.
 
     Raises:
-        SealError: There are too many, one is too large (``bundle-too-large``), a symbolic link
-            stands among them (``bundle-link``), or a name could not be restored (``bundle-path``).
-        TransportError: One cannot be read (``state-unreadable``).
+        SealError: There is too much, or one file is too large (``bundle-too-large``), a symbolic
+            link stands where none belongs (``bundle-link``), or a name could not be restored
+            (``bundle-path``).
+        TransportError: Something cannot be read (``state-unreadable``).
     """
     if not config_dir.exists():
         return ()
     try:
-        paths = list(_walk(config_dir))
-        if len(paths) > MAX_FILES:
-            raise errors.SealError(
-                f"{config_dir} holds {len(paths)} files, at most {MAX_FILES} fit into a bundle",
-                code="bundle-too-large",
-            )
-        return tuple(_collected(config_dir, path) for path in paths)
+        os.listdir(config_dir)  # a file in its place holds nothing, and is no empty directory
+        return _Reader(config_dir).read()
     except OSError as error:
         raise errors.TransportError(
             f"cannot read {error.filename}: {error.strerror}", code="state-unreadable"
         ) from error
 
 
-def restore(config_dir: Path, files: Iterable[File]) -> None:
-    """Write files of our own, or those of a bundle that was authenticated.
+def _lasting(data: bytes) -> Iterator[bytes]:
+    """Yield the lines of a renewal file that matter: not when certbot asks about ARI next."""
+    inside = False
+    for line in data.splitlines(keepends=True):
+        if line.lstrip().startswith(b"["):
+            inside = line.strip() == b"[acme_renewal_info]"
+        if not inside:
+            yield line
+
+
+def digest(entries: Iterable[Entry]) -> str:
+    """Return a digest that changes when something that matters does, lower-case hex."""
+    total = hashlib.sha256()
+    for entry in entries:
+        match entry:
+            case Folder(path, mode):
+                head, data = f"folder {path} {mode:o}", b""
+            case Link(path, target):
+                head, data = f"link {path} {target}", b""
+            case File(path, mode, data):
+                head = f"file {path} {mode:o}"
+                if path.startswith("renewal/"):
+                    data = b"".join(_lasting(data))
+        total.update(f"{len(head)} {len(data)} {head}".encode() + data)
+    return total.hexdigest()
+
+
+def _folder_for(top: Path, path: Path, seen: set[Path]) -> None:
+    """Make the directories above a path, none of them through a link."""
+    if path in seen or path == top:
+        return
+    _folder_for(top, path.parent, seen)
+    _refuse_link(path)
+    path.mkdir(mode=0o700, exist_ok=True)
+    seen.add(path)
+
+
+def restore(config_dir: Path, entries: Iterable[Entry]) -> None:
+    """Write files of our own, or what a bundle holds that was authenticated.
 
     Args:
         config_dir: certbot's config directory; made with mode 0755 if missing, as certbot does.
-        files: Each replaces what is there.
+        entries: Each replaces what is there.
 
     Raises:
         SealError: A symbolic link stands where a file or directory should (``bundle-link``).
-        TransportError: One cannot be written (``state-unwritable``).
+        TransportError: Something cannot be written (``state-unwritable``).
     """
+    seen: set[Path] = set()
     try:
         config_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
-        for file in files:
-            path = config_dir / file.path
-            parents = [config_dir / parent for parent in path.relative_to(config_dir).parents]
-            for parent in reversed(parents[:-1]):
-                _refuse_link(parent)
-                parent.mkdir(mode=0o700, exist_ok=True)
-            _refuse_link(path)
-            write(path, file.data, file.mode)
+        for entry in entries:
+            path = config_dir / entry.path
+            _folder_for(config_dir, path.parent, seen)
+            match entry:
+                case Folder(mode=mode):
+                    _folder_for(config_dir, path, seen)
+                    path.chmod(mode)
+                case File(mode=mode, data=data):
+                    _refuse_link(path)
+                    write(path, data, mode)
+                case Link(target=target):
+                    _link(path, target)
     except OSError as error:
         raise errors.TransportError(
             f"cannot write below {config_dir}: {error.strerror}", code="state-unwritable"
         ) from error
+
+
+def _link(path: Path, target: str) -> None:
+    if path.is_symlink() and os.readlink(path) == target:
+        return
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(target)
+    os.replace(temporary, path)
 
 
 def write(path: Path, data: bytes, mode: int) -> None:

@@ -8,7 +8,7 @@ from zope.interface.verify import verifyObject
 
 from certbot_enclave import errors
 from certbot_enclave.attestation.simulated import SimulatedAttester
-from certbot_enclave.interfaces import IAttester, ISealer, IStateStore
+from certbot_enclave.interfaces import IAttester, ISealer, IStateStore, Stored
 
 
 @implementer(IAttester)
@@ -78,11 +78,14 @@ class MemoryStore:
 
     def read(self):
         self._reach()
-        return self.written[-1] if self.written else None
+        return Stored(self.written[-1], str(len(self.written))) if self.written else None
 
-    def write(self, data):
+    def write(self, data, *, generation, replaces):
         self._reach()
+        if replaces != (str(len(self.written)) if self.written else ""):
+            raise errors.SealError("something else is there", code="store-conflict")
         self.written.append(data)
+        return str(len(self.written))
 
 
 verifyObject(IAttester, BrokenAttester())

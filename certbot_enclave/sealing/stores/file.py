@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The store ``file:PATH``: one file that the host keeps."""
+"""The store ``file:PATH``: one file that the host keeps, and beside it the one before."""
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import os
-import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from zope.interface import implementer
 
 from certbot_enclave import errors
-from certbot_enclave.interfaces import IStateStore
+from certbot_enclave.interfaces import IStateStore, Stored
 from certbot_enclave.sealing.envelope import MAX_ENVELOPE
 
 # An envelope and the attestation document beside it (16 KiB at most), with room for the frame.
@@ -27,10 +30,11 @@ def _unreachable(path: Path, error: OSError) -> errors.TransportError:
 
 @implementer(IStateStore)
 class FileStore:
-    """Keeps the bundle in one file.
+    """Keeps the bundle in one file; its version is the SHA-256 of what is there.
 
     Args:
-        argument: Absolute path of the file; its directory must exist.
+        argument: Absolute path of the file; its directory must exist. The bundle before is kept
+            beside it, as ``PATH.previous``.
 
     Raises:
         PolicyError: The path is not absolute (``store-path``).
@@ -47,7 +51,7 @@ class FileStore:
         # Where a symbolic link leads is the store: reads and writes must agree about that.
         return Path(os.path.realpath(self._path))
 
-    def read(self) -> bytes | None:
+    def read(self) -> Stored | None:
         """See `IStateStore.read`."""
         target = self._target()
         try:
@@ -65,27 +69,50 @@ class FileStore:
             raise errors.FormatError(
                 f"{self._path} is larger than {MAX_FILE} bytes", code="bundle-size"
             )
-        return data
+        return Stored(data, hashlib.sha256(data).hexdigest())
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes, *, generation: int, replaces: str) -> str:
         """See `IStateStore.write`."""
-        temporary, target = None, self._target()
+        target = self._target()
         try:
-            with tempfile.NamedTemporaryFile(
-                dir=target.parent, prefix=f".{target.name}.", delete=False
-            ) as file:
-                temporary = file.name
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, target)
-            # The new name too must outlive a power failure: the CA is told of a key right after.
-            directory = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
+            with _locked(target.parent) as folder:
+                present = self.read()
+                if (present.version if present else "") != replaces:
+                    raise errors.SealError(
+                        f"{self._path} holds another bundle than generation {generation - 1}, "
+                        "which this one would replace",
+                        code="store-conflict",
+                        hint="does another enclave use this store? "
+                        "restore what it wrote, and try again",
+                    )
+                self._replace(target, data)
+                # The new name too must outlive a power failure: the CA is told of a key right
+                # after.
+                os.fsync(folder)
         except OSError as error:
-            if temporary is not None:
-                Path(temporary).unlink(missing_ok=True)
             raise _unreachable(self._path, error) from error
+        return hashlib.sha256(data).hexdigest()
+
+    def _replace(self, target: Path, data: bytes) -> None:
+        # Names of their own under the lock: what a killed write left is overwritten by the next.
+        fresh, kept = (target.with_name(f".{target.name}.{end}") for end in ("new", "old"))
+        with open(fresh, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if target.exists():
+            kept.unlink(missing_ok=True)
+            os.link(target, kept)
+            os.replace(kept, target.with_name(f"{target.name}.previous"))
+        os.replace(fresh, target)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[int]:
+    """Hold the lock of the store's directory; a kill ends it."""
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX)
+        yield opened
+    finally:
+        os.close(opened)

@@ -12,7 +12,7 @@ from certbot_enclave import errors
 from certbot_enclave.attestation import document, measurements, simulated
 from certbot_enclave.attestation.simulated import SimulatedAttester, measure
 from certbot_enclave.interfaces import IAttester
-from certbot_enclave.sealing import bundle, envelope, tree
+from certbot_enclave.sealing import archive, bundle, envelope, tree
 from certbot_enclave.sealing.simulated import SimulatedSealer
 from tests.support import forge
 from tests.support.components import BrokenAttester, MemorySealer
@@ -311,10 +311,8 @@ def test_document_of_nothing_is_refused(opened):
         {"config_dir": 1},
         {"accounts": "https://ca.test/account/1"},
         {"accounts": [1]},
-        {"files": [{"path": "../x", "mode": 0o600, "data": ""}]},
-        {"files": None},
-        {"files": [{}] * (tree.MAX_FILES + 1)},
-        {"files": [{"path": "accounts/x", "mode": 0o600, "data": ""}] * 2},
+        {"config_dir": None},
+        {"accounts": None},
         {"more": 1},
     ],
 )
@@ -327,7 +325,7 @@ def test_content_is_checked_after_it_is_authenticated(attester, opened, monkeypa
 
     monkeypatch.setattr(bundle.json, "dumps", dumps)
     data = _make(attester)
-    assert opened(data) in ("bundle-content", "bundle-file")
+    assert opened(data) == "bundle-content"
 
 
 @pytest.mark.parametrize(
@@ -352,9 +350,9 @@ def test_fields_must_be_what_they_are(attester, opened, monkeypatch, changes):
     assert opened(_make(attester)) == "bundle-content"
 
 
-@pytest.mark.parametrize("plain", [b"[]", b"1", b"{", b"\xff", b"[" * 100000])
-def test_content_must_be_an_object(attester, opened, monkeypatch, plain):
-    sealed = envelope.seal
+@pytest.mark.parametrize("head", [b"[]", b"1", b"{", b"\xff", b"[" * 100000])
+def test_what_is_said_must_be_an_object(attester, opened, monkeypatch, head):
+    sealed, plain = envelope.seal, archive.pack(head, ())
     monkeypatch.setattr(
         bundle.envelope, "seal", lambda _plaintext, **options: sealed(plain, **options)
     )

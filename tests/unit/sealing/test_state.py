@@ -71,6 +71,36 @@ def _code(call, *args, **kwargs):
     return caught.value.code
 
 
+def _numbers(mark):
+    return mark.bundle_id, mark.generation, mark.restored_from
+
+
+def test_only_what_matters_is_sealed_anew(world):
+    world.restore()
+    world.account()
+    first = world.state().save([URI], b"key")
+    assert world.state().save([URI], b"key") == first
+    world.reboot()
+    restored = world.restore()
+    assert world.state().save([URI], b"key") == restored
+    assert len(world.store.written) == 1
+    assert world.state().save([URI, URI + "1"], b"key").generation == 2
+    world.account(b"another")
+    assert world.state().save([URI, URI + "1"], b"key").generation == 3
+
+
+def test_what_another_enclave_wrote_is_not_overwritten(world, tmp_path):
+    _saved(world)
+    world.restore()
+    world.account(b"ours")
+    kept = world.state().mark()
+    other = World(world.ours, world.config)
+    world.store.written.append(world.store.written[-1])  # it wrote in between
+    assert _code(world.state().save, [URI], b"key") == "store-conflict"
+    assert _numbers(world.state().mark()) == _numbers(kept)
+    assert other.store.written == []
+
+
 def test_first_boot_begins_with_nothing(world):
     assert world.state().mark() is None
     mark = world.restore()
@@ -83,13 +113,15 @@ def test_first_boot_begins_with_nothing(world):
 def test_generations_count_over_boots(world):
     first = world.restore()
     path = world.account()
-    assert world.state().save([URI], b"key") == Mark(first.bundle_id, 1, 0)
-    assert world.state().save([URI], b"key") == Mark(first.bundle_id, 2, 0)
+    assert _numbers(world.state().save([URI], b"key")) == (first.bundle_id, 1, 0)
+    world.account(b"another")
+    assert _numbers(world.state().save([URI], b"key")) == (first.bundle_id, 2, 0)
     world.reboot()
-    assert world.restore() == Mark(first.bundle_id, 2, 2)
-    assert path.read_bytes() == b"sealed key"
+    assert _numbers(world.restore()) == (first.bundle_id, 2, 2)
+    assert path.read_bytes() == b"another"
     assert path.stat().st_mode & 0o777 == 0o400
-    assert world.state().save([URI], b"key") == Mark(first.bundle_id, 3, 2)
+    world.account(b"a third")
+    assert _numbers(world.state().save([URI], b"key")) == (first.bundle_id, 3, 2)
     assert (world.config / "enclave" / "boot.json").stat().st_mode & 0o777 == 0o600
 
 
@@ -145,12 +177,22 @@ def test_what_a_killed_restore_left_is_no_conflict(world):
     assert world.restore().generation == 1
 
 
-MARK = {"bundle_id": "ab" * 16, "generation": 1, "restored_from": 0}
+MARK = {
+    "bundle_id": "ab" * 16,
+    "generation": 1,
+    "restored_from": 0,
+    "version": "1",
+    "sealed": "",
+    "writing": "",
+}
 DAMAGED = [
     {**MARK, "bundle_id": 1},
     {**MARK, "generation": "1"},
     {**MARK, "restored_from": True},
     {**MARK, "more": 0},
+    {**MARK, "version": None},
+    {**MARK, "sealed": 1},
+    {**MARK, "writing": []},
     # With these, `save` would replace a good bundle by one that never opens again.
     {**MARK, "bundle_id": "ab"},
     {**MARK, "bundle_id": "AB" * 16},
@@ -221,8 +263,10 @@ def test_attester_that_fails_loses_nothing(world):
         sealer=SimulatedSealer(str(world.ours)),
         attester=Broken(),
     )
+    world.account(b"changed")
     assert _code(state.save, [URI], b"key") == "attester-gone"
     assert (world.state().mark(), world.store.written) == (before, kept)
+    world.account(b"another")
     assert world.state().save([URI], b"key").generation == before.generation + 1
 
 
@@ -231,6 +275,8 @@ def test_modes_survive(world):
     world.account()
     other = world.config / "accounts" / "ca" / "1" / "regr.json"
     tree.write(other, b"{}", 0o644)
+    for path, mode in (("accounts", 0o700), ("accounts/ca", 0o755), ("accounts/ca/1", 0o700)):
+        (world.config / path).chmod(mode)
     world.state().save([URI], b"key")
     world.reboot()
     world.restore()
@@ -240,7 +286,7 @@ def test_modes_survive(world):
     }
     assert modes == {
         "accounts": 0o700,
-        "accounts/ca": 0o700,
+        "accounts/ca": 0o755,
         "accounts/ca/1": 0o700,
         "accounts/ca/1/private_key.json": 0o400,
         "accounts/ca/1/regr.json": 0o644,
@@ -253,46 +299,63 @@ def test_failed_write_loses_nothing(world):
     _saved(world)
     world.restore()
     before = world.state().mark()
+    world.account(b"changed")
     world.store.down = True
     assert _code(world.state().save, [URI], b"key") == "store-unreachable"
-    assert world.state().mark() == before
+    assert _numbers(world.state().mark()) == _numbers(before)
     world.store.down = False
     assert world.state().save([URI], b"key").generation == before.generation + 1
 
 
-def test_write_that_arrived_but_failed_is_repeated(world):
-    """The store keeps the bundle, and its answer is lost."""
+@implementer(IStateStore)
+class Mute(MemoryStore):
+    """Keeps the bundle, and its answer is lost."""
 
-    @implementer(IStateStore)
-    class Mute(MemoryStore):
-        def write(self, data):
-            super().write(data)
-            raise errors.TransportError("no answer", code="store-unreachable")
+    def write(self, data, *, generation, replaces):
+        super().write(data, generation=generation, replaces=replaces)
+        raise errors.TransportError("no answer", code="store-unreachable")
 
+
+def test_write_that_arrived_but_failed_is_found_again(world):
     first = world.restore()
     world.account()
     world.store = Mute()
     assert _code(world.state().save, [URI], b"key") == "store-unreachable"
-    assert world.state().mark() == first
+    assert _numbers(world.state().mark()) == _numbers(first)
     arrived, world.store = world.store.written, MemoryStore()
     world.store.written = arrived
-    assert world.state().save([URI], b"key") == Mark(first.bundle_id, 1, 0)
+    assert world.state().save([URI], b"key").generation == 2
     world.reboot()
-    assert world.restore() == Mark(first.bundle_id, 1, 1)
+    assert _numbers(world.restore()) == (first.bundle_id, 2, 2)
 
 
-def test_kill_between_store_and_mark_repeats_a_generation_only(world, monkeypatch):
+def test_write_that_did_not_arrive_is_repeated(world):
+    first = world.restore()
+    world.account()
+    world.store.down = True
+    assert _code(world.state().save, [URI], b"key") == "store-unreachable"
+    world.store.down = False
+    assert world.state().save([URI], b"key").generation == first.generation + 1
+    assert world.state().mark().writing == ""
+
+
+def test_killed_between_store_and_mark_goes_on(world, monkeypatch):
     _saved(world)
     world.restore()
+    world.account(b"changed")
+    replace, calls = os.replace, []
 
-    def killed(*_arguments):
-        raise KeyboardInterrupt
+    def killed(source, target):
+        calls.append(target)
+        if len(calls) == 2:  # after the mark that says what is on its way
+            raise KeyboardInterrupt
+        replace(source, target)
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", killed)
         with pytest.raises(KeyboardInterrupt):
             world.state().save([URI], b"key")
     assert len(world.store.written) == 2
-    assert world.state().save([URI], b"key").generation == 2
+    assert world.state().save([URI], b"key").generation == 3
     world.reboot()
-    assert world.restore().generation == 2
+    assert world.restore().generation == 3

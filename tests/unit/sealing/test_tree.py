@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a bundle carries of certbot's tree, and what it never writes."""
 
-import base64
 import fcntl
 import os
 import signal
@@ -12,13 +11,25 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from certbot_enclave import errors
-from certbot_enclave.sealing import tree
-
-GOOD = {"path": "accounts/a/regr.json", "mode": 0o644, "data": "AA=="}
+from certbot_enclave.sealing import carried, tree
 
 
 def _mode(path):
     return path.stat().st_mode & 0o777
+
+
+def _lineage(config, name, generation=1, conf=b"version = 5.8\n"):
+    """Make a lineage as certbot does."""
+    archive, live = config / "archive" / name, config / "live" / name
+    for folder in (archive, live, config / "renewal"):
+        folder.mkdir(parents=True, exist_ok=True)
+    for kind in carried.KINDS:
+        path = archive / f"{kind}{generation}.pem"
+        tree.write(path, f"{kind} {generation}".encode(), 0o600 if kind == "privkey" else 0o644)
+        (live / f"{kind}.pem").unlink(missing_ok=True)
+        (live / f"{kind}.pem").symlink_to(f"../../archive/{name}/{kind}{generation}.pem")
+    tree.write(live / "README", b"read me", 0o644)
+    tree.write(config / "renewal" / f"{name}.conf", conf, 0o644)
 
 
 def _fill(config):
@@ -28,56 +39,120 @@ def _fill(config):
     (config / "enclave").mkdir()
     tree.write(config / "enclave" / "settings.json", b"{}", 0o600)
     tree.write(config / "enclave" / "boot.json", b"not carried", 0o600)
-    (config / "archive").mkdir()
-    tree.write(config / "archive" / "privkey1.pem", b"not carried yet", 0o600)
+    for folder in ("csr", "keys", "renewal-hooks/pre"):
+        (config / folder).mkdir(parents=True)
+        tree.write(config / folder / "x", b"not carried", 0o600)
+
+
+def _paths(entries):
+    return [entry.path for entry in entries if not isinstance(entry, tree.Folder)]
 
 
 def test_round_trip(tmp_path):
     _fill(tmp_path / "a")
-    files = tree.collect(tmp_path / "a")
-    assert [file.path for file in files] == [
-        "accounts/ca/1/private_key.json",
-        "enclave/settings.json",
+    entries = tree.collect(tmp_path / "a")
+    assert _paths(entries) == ["accounts/ca/1/private_key.json", "enclave/settings.json"]
+    tree.restore(tmp_path / "b", entries)
+    assert tree.collect(tmp_path / "b") == entries
+    assert _mode(tmp_path / "b" / "accounts/ca/1/private_key.json") == 0o400
+
+
+def test_lineages_come_back_as_certbot_made_them(tmp_path):
+    config = tmp_path / "a"
+    _fill(config)
+    for generation in (1, 2):
+        _lineage(config, "example.com", generation)
+    (config / "live").chmod(0o700)
+    (config / "archive").chmod(0o700)
+    tree.restore(tmp_path / "b", tree.collect(config))
+    lineage = [
+        f"archive/example.com/{kind}2.pem" for kind in ("cert", "chain", "fullchain", "privkey")
     ]
-    again = [tree.from_json(file.to_json()) for file in files]
-    tree.restore(tmp_path / "b", again)
-    assert tree.collect(tmp_path / "b") == files
-    assert _mode(tmp_path / "b" / files[0].path) == 0o400
-    assert _mode(tmp_path / "b" / "accounts") == 0o700
+    live = [f"live/example.com/{kind}.pem" for kind in ("cert", "chain", "fullchain", "privkey")]
+    assert _paths(tree.collect(tmp_path / "b")) == [
+        "accounts/ca/1/private_key.json",
+        *lineage,
+        "enclave/settings.json",
+        "live/example.com/README",
+        *live,
+        "renewal/example.com.conf",
+    ]
+    for path in [*lineage, *live, "archive", "archive/example.com", "live", "live/example.com"]:
+        assert _mode(tmp_path / "b" / path) == _mode(config / path), path
+    link = tmp_path / "b" / "live" / "example.com" / "privkey.pem"
+    assert os.readlink(link) == "../../archive/example.com/privkey2.pem"
+    assert link.read_bytes() == b"privkey 2"
+
+
+def test_restore_replaces_an_older_generation(tmp_path):
+    for generation in (1, 2):
+        _lineage(tmp_path / str(generation), "example.com", generation)
+    tree.restore(tmp_path / "1", tree.collect(tmp_path / "2"))
+    link = tmp_path / "1" / "live" / "example.com" / "privkey.pem"
+    assert link.read_bytes() == b"privkey 2"
+    assert tree.collect(tmp_path / "1") == tree.collect(tmp_path / "2")
+
+
+def _cut_link(config):
+    (config / "live" / "b.example" / "chain.pem").unlink()
+
+
+def _cut_file(config):
+    (config / "archive" / "b.example" / "privkey1.pem").unlink()
+
+
+def _cut_conf(config):
+    (config / "renewal" / "b.example.conf").unlink()
+
+
+def _lead_away(config):
+    link = config / "live" / "b.example" / "chain.pem"
+    link.unlink()
+    link.symlink_to("../../accounts/ca/1/private_key.json")
+
+
+@pytest.mark.parametrize("cut", [_cut_link, _cut_file, _cut_conf, _lead_away])
+def test_lineage_that_certbot_did_not_finish_is_left_out(tmp_path, cut):
+    _fill(tmp_path)
+    _lineage(tmp_path, "a.example")
+    before = tree.collect(tmp_path)
+    _lineage(tmp_path, "b.example")
+    assert "b.example" in str(_paths(tree.collect(tmp_path)))
+    cut(tmp_path)
+    assert tree.collect(tmp_path) == before
+
+
+def test_digest_is_of_what_matters(tmp_path):
+    ari = b"[acme_renewal_info]\nari_retry_after = 2026-11-25T20:00:00\n"
+    _lineage(tmp_path, "example.com", conf=b"account = 1\n[renewalparams]\nx = 1\n")
+    before = tree.digest(tree.collect(tmp_path))
+    conf = tmp_path / "renewal" / "example.com.conf"
+    for text in (
+        b"account = 1\n" + ari + b"[renewalparams]\nx = 1\n",
+        b"account = 1\n[renewalparams]\nx = 1\n" + ari,
+    ):
+        tree.write(conf, text, 0o644)
+        assert tree.digest(tree.collect(tmp_path)) == before
+    seen = {before}
+    for text in (b"account = 2\n[renewalparams]\nx = 1\n", b"account = 1\n[renewalparams]\n"):
+        tree.write(conf, text, 0o644)
+        seen.add(tree.digest(tree.collect(tmp_path)))
+    conf.chmod(0o600)
+    seen.add(tree.digest(tree.collect(tmp_path)))
+    (tmp_path / "live").chmod(0o700)
+    seen.add(tree.digest(tree.collect(tmp_path)))
+    _lineage(tmp_path, "example.com", 2, conf=text)
+    seen.add(tree.digest(tree.collect(tmp_path)))
+    assert len(seen) == 6
 
 
 def test_odd_modes_become_private(tmp_path):
     (tmp_path / "accounts").mkdir()
     (tmp_path / "accounts" / "x").touch(mode=0o777)
     os.chmod(tmp_path / "accounts" / "x", 0o777)
-    assert tree.collect(tmp_path)[0].mode == 0o600
-
-
-BAD = {
-    "absolute": {**GOOD, "path": "/accounts/x"},
-    "parent": {**GOOD, "path": "accounts/../../x"},
-    "dot": {**GOOD, "path": "accounts/./x"},
-    "empty part": {**GOOD, "path": "accounts//x"},
-    "outside": {**GOOD, "path": "renewal-hooks/pre/x"},
-    "lookalike": {**GOOD, "path": "accounts-x"},
-    "control": {**GOOD, "path": "accounts/\n"},
-    "executable": {**GOOD, "mode": 0o755},
-    "setuid": {**GOOD, "mode": 0o4600},
-    "mode text": {**GOOD, "mode": "0600"},
-    "path number": {**GOOD, "path": 1},
-    "data no base64": {**GOOD, "data": "!"},
-    "data number": {**GOOD, "data": 1},
-    "more": {**GOOD, "more": 1},
-    "no object": [],
-}
-
-
-@pytest.mark.parametrize("item", BAD.values(), ids=BAD)
-def test_bad_files_are_refused(item):
-    with pytest.raises(errors.FormatError) as caught:
-        tree.from_json(item)
-    assert caught.value.code == "bundle-file"
-    assert tree.from_json(GOOD).data == base64.b64decode("AA==")
+    os.chmod(tmp_path / "accounts", 0o777)
+    folder, file = tree.collect(tmp_path)
+    assert (folder.mode, file.mode) == (0o700, 0o600)
 
 
 def test_too_large_is_refused(tmp_path):
@@ -149,8 +224,9 @@ def test_name_that_could_not_be_restored_is_refused(tmp_path):
 
 def test_too_many_are_refused(tmp_path, monkeypatch):
     _fill(tmp_path)
-    monkeypatch.setattr(tree, "MAX_FILES", 2)
-    assert len(tree.collect(tmp_path)) == 2
+    count = len(tree.collect(tmp_path))
+    monkeypatch.setattr(tree, "MAX_ENTRIES", count)
+    assert len(tree.collect(tmp_path)) == count
     (tmp_path / "accounts" / "third").touch()
     with pytest.raises(errors.SealError) as caught:
         tree.collect(tmp_path)
@@ -173,7 +249,7 @@ def test_directory_that_cannot_be_read_is_an_error(tmp_path):
 
 KILLED = """
 import os, pathlib, signal, sys
-from certbot_enclave.sealing import tree
+from certbot_enclave.sealing import carried, tree
 os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 tree.write(pathlib.Path(sys.argv[1]), b"new", 0o400)
 """
