@@ -105,6 +105,7 @@ class Configurator(common.Configurator):
         runtime = runtime_module.start(given, directories, measured=self.conf("settings"))
         doors.check_environment(os.environ, runtime.settings)
         doors.check_certbot(config, runtime.settings)
+        from certbot_enclave import continuity
         from certbot_enclave.issuance import Issuance
 
         trial = config.dry_run or config.verb == "reconfigure"
@@ -115,6 +116,7 @@ class Configurator(common.Configurator):
         server, may_register = self._server()
         runtime.require_server(server)
         names = self._issuance.names(self._requested())
+        continuity.restore(self._issuance)
         registered = self._issuance.register(
             server, agree_tos=bool(config.tos) and may_register, email=config.email
         )

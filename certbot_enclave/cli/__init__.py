@@ -25,6 +25,7 @@ from certbot_enclave import errors
 # `add_arguments(parser)` and `run(args) -> int`; only the module that is asked for is imported.
 COMMANDS = {
     "register": "make and register the account key; print what the domain owner needs",
+    "restore": "after a restart: bring back account and certificates",
     "attest": "make fresh evidence",
     "verify": "check evidence against the measurements of the code",
     "caa": "records, verdicts and changes for the domain owner",

@@ -55,6 +55,8 @@ def run(args: argparse.Namespace) -> int:
         raise errors.PolicyError(
             "--eab-kid and --eab-hmac-file go together", code="external-account-incomplete"
         )
+    from certbot_enclave import continuity
+
     issuance = inside.start(args)
     settings = issuance.runtime.settings
     if not settings.text("server"):
@@ -62,6 +64,7 @@ def run(args: argparse.Namespace) -> int:
             "no ACME directory is named", code="directory-missing", hint="name it: --server URL"
         )
     names = issuance.names(settings.list("domains"))
+    continuity.restore(issuance)
     registered = issuance.register(
         settings.text("server"),
         agree_tos=args.agree_tos,

@@ -25,7 +25,7 @@ LAYERS = (
     ("sealing", "challenges", "deploy", "lineages", "looks"),
     ("runtime",),
     ("account",),
-    ("doors", "evidence", "issuance", "watch"),
+    ("continuity", "doors", "evidence", "issuance", "watch"),
     ("plugin", "cli", "__main__"),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
