@@ -38,6 +38,12 @@ def test_round_trip():
     assert b"secret" not in SEALED
 
 
+def test_other_version_says_which_software_reads_it():
+    with pytest.raises(errors.FormatError) as caught:
+        envelope.parse(SEALED.replace(b"sealed-v1", b"sealed-v2", 1))
+    assert caught.value.code == "envelope-version"
+
+
 def test_other_kind_is_refused():
     with pytest.raises(errors.SealError) as caught:
         _open(SEALED, kind="account-key")

@@ -193,6 +193,33 @@ def test_planted_links_are_refused(tmp_path, place):
     assert list(outside.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "place",
+    ["accounts/ca/1/private_key.json", "enclave/settings.json", "archive/a.example/privkey1.pem"],
+)
+def test_planted_links_to_files_are_refused(tmp_path, place):
+    config, outside = tmp_path / "config", tmp_path / "outside"
+    _fill(config)
+    _lineage(config, "a.example")
+    outside.write_bytes(b"not ours")
+    (config / place).unlink()
+    (config / place).symlink_to(outside)
+    with pytest.raises(errors.SealError, match=f"{place} is a symbolic link") as caught:
+        tree.collect(config)
+    assert caught.value.code == "bundle-link"
+
+
+@pytest.mark.parametrize("place", ["live", "archive", "renewal", "archive/a.example"])
+def test_planted_links_to_directories_are_refused(tmp_path, place):
+    config = tmp_path / "config"
+    _lineage(config, "a.example")
+    (config / place).rename(tmp_path / "outside")
+    (config / place).symlink_to(tmp_path / "outside")
+    with pytest.raises(errors.SealError, match=f"{place} is a symbolic link") as caught:
+        tree.collect(config)
+    assert caught.value.code == "bundle-link"
+
+
 def test_link_among_accounts_would_hide_one_and_is_refused(tmp_path):
     _fill(tmp_path / "config")
     (tmp_path / "elsewhere").mkdir()
