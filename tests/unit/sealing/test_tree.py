@@ -220,6 +220,16 @@ def test_planted_links_to_directories_are_refused(tmp_path, place):
     assert caught.value.code == "bundle-link"
 
 
+def test_planted_link_that_would_hide_all_certificates_is_refused(tmp_path):
+    config = tmp_path / "config"
+    _lineage(config, "a.example")
+    (config / "live").rename(tmp_path / "live")
+    (tmp_path / "empty").mkdir()
+    (config / "live").symlink_to(tmp_path / "empty")
+    with pytest.raises(errors.SealError, match="live is a symbolic link"):
+        tree.collect(config)
+
+
 def test_link_among_accounts_would_hide_one_and_is_refused(tmp_path):
     _fill(tmp_path / "config")
     (tmp_path / "elsewhere").mkdir()
