@@ -30,6 +30,7 @@ setup(
     ],
     extras_require={
         "doh": ["h2>=4.4"],
+        "metrics": ["prometheus-client>=0.26"],
         "dev": [
             f"atheris==3.0.0; python_version == '3.11' and {WHEEL}",
             f"atheris==3.1.0; python_version >= '3.12' and python_version < '3.15' and {WHEEL}",
@@ -40,6 +41,8 @@ setup(
             "mypy==2.4.1",
             "mypy-zope==1.0.17",
             "octodns==1.22.0",
+            "prometheus-client==0.26.0",
+            "PyYAML==6.0.4",
             "pytest==9.2.0",
             "pytest-xdist==3.8.0",
             "python-hcl2==8.1.4",

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -67,6 +67,7 @@ class Run(NamedTuple):
         accounts: Gives the accounts for a name; it verifies evidence for that name.
         said: What was told on stderr, each line once.
         authoritative: Every server of the names' zones is asked too.
+        told: Lines that were told before, in another run.
     """
 
     resolvers: tuple[DnsResolver, ...]
@@ -74,10 +75,11 @@ class Run(NamedTuple):
     accounts: Callable[[str], tuple[Account, ...]]
     said: dict[str, None]
     authoritative: bool = False
+    told: Collection[str] = ()
 
     def tell(self, line: str) -> None:
         """Tell something once in this run, however many names it is true of."""
-        _tell(self.said, line)
+        _tell(self.said, self.told, line)
 
     @property
     def simulated(self) -> bool:
@@ -85,9 +87,10 @@ class Run(NamedTuple):
         return any(line.startswith("SIMULATED") for line in self.said)
 
 
-def _tell(said: dict[str, None], line: str) -> None:
-    if line not in said:
-        said[line] = None
+def _tell(said: dict[str, None], told: Collection[str], line: str) -> None:
+    new = line not in said and line not in told
+    said[line] = None
+    if new:
         print(f"certbot-enclave: note: {line}", file=sys.stderr)
 
 
@@ -99,8 +102,12 @@ class Judged(NamedTuple):
     at: datetime
 
 
-def start(args: argparse.Namespace) -> Run:
+def start(args: argparse.Namespace, *, told: Collection[str] = ()) -> Run:
     """Read the options of `add_arguments`.
+
+    Args:
+        args: With those options.
+        told: Lines that need not be told again.
 
     Raises:
         PolicyError: As `resolvers.parse_resolvers` and `caa_accounts.chosen`; nobody says whose
@@ -126,8 +133,8 @@ def start(args: argparse.Namespace) -> Run:
             hint="name it: --account-uri URI --method METHOD, --evidence FILE --policy FILE, "
             "or --certbot-config DIR --method METHOD",
         )
-    accounts = caa_accounts.chosen(args, partial(_tell, said))
-    return Run(asked, tolerance, accounts, said, args.authoritative)
+    accounts = caa_accounts.chosen(args, partial(_tell, said, told))
+    return Run(asked, tolerance, accounts, said, args.authoritative, told)
 
 
 def _subject(accounts: tuple[Account, ...]) -> Subject:

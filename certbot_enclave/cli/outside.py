@@ -51,6 +51,40 @@ def read(path: str, limit: int) -> bytes:
         return file.read(limit + 1)
 
 
+def replace(path: str, data: bytes, *, mode: int) -> None:
+    """Write a file whole: a reader sees the old one or the new one.
+
+    Args:
+        path: Its directory must exist.
+        data: The content.
+        mode: Permissions, whatever the umask is.
+
+    Raises:
+        TransportError: It cannot be written (``file-unwritable``).
+    """
+    import tempfile
+
+    temporary, target = None, Path(path)
+    try:
+        with tempfile.NamedTemporaryFile(
+            dir=target.parent, prefix=f".{target.name}.", delete=False
+        ) as file:
+            temporary = file.name
+            os.fchmod(file.fileno(), mode)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except OSError as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        raise errors.TransportError(
+            f"cannot write {path}: {error.strerror}",
+            code="file-unwritable",
+            hint="is the directory there, and may this user write to it?",
+        ) from error
+
+
 def add_demanded(group: Any) -> None:
     """Add the two options that name the code to trust, to a group in which they exclude each other.
 
