@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a statement says is accepted by its CA, by default, or by name, and by nothing else."""
 
+from datetime import timedelta
+
 import pytest
 
 from certbot_enclave import errors, settings, verification
@@ -20,6 +22,40 @@ def _refused(policy=POLICY, *, domain="example.com", **said):
     with pytest.raises(errors.StatementError) as caught:
         _verify(policy, domain=domain, **said)
     return caught.value
+
+
+# --- 17: what is told of the domain ---
+
+HOUR = timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    ("word", "since", "told"),
+    [
+        ("exclusive", NOW, "exclusive at 2026-03-04T12:00:00Z, since 2026-03-04T12:00:00Z"),
+        ("exclusive", NOW - HOUR, "exclusive at 2026-03-04T12:00:00Z, since 2026-03-04T11:00:00Z"),
+        # The time is still to come when the enclave looked, however late somebody reads it.
+        (
+            *("exclusive", NOW + HOUR),
+            "exclusive at 2026-03-04T12:00:00Z, not before 2026-03-04T13:00:00Z",
+        ),
+        ("exclusive", None, "exclusive at 2026-03-04T12:00:00Z, it does not say since when"),
+        (
+            *("pinned, zone unsigned", NOW - HOUR),
+            "pinned, zone unsigned at 2026-03-04T12:00:00Z, since 2026-03-04T11:00:00Z",
+        ),
+        # What does not hold holds since never.
+        ("open", None, "open at 2026-03-04T12:00:00Z"),
+        ("open", NOW - HOUR, "open at 2026-03-04T12:00:00Z"),
+    ],
+)
+def test_no_verdict_is_told_without_since_when_it_holds(word, since, told):
+    (domain,) = STATEMENT.domains
+    evidence = forge.evidence(domains=(domain._replace(verdict=word, since=since),))
+    for late in (timedelta(), 2 * HOUR):
+        lines = []
+        verification.verify(evidence, POLICY, **{**ASKED, "now": NOW + late}, progress=lines.append)
+        assert lines[-1] == f"statement is about example.com: {told}"
 
 
 # --- 13: the CA ---

@@ -49,8 +49,8 @@ def publish(world):
     so each test has its own names for those."""
     published = []
 
-    def put(name, kind, *contents):
-        world.update(name, kind, *contents)
+    def put(name, kind, *contents, ttl=1):
+        world.update(name, kind, *contents, ttl=ttl)
         published.append((name, kind))
 
     yield put
@@ -92,6 +92,14 @@ def _over_https(world, resolver=None, roots=None):
 def test_signed_is_authenticated_and_unsigned_is_not(world, way, name, records, authenticated):
     resolver = way(world)
     assert resolver.ask(name) == Answer(name, resolver.label, records, authenticated)
+
+
+def test_the_ttl_that_the_zone_signed_is_whole_however_little_a_resolver_has_left(world, publish):
+    caching = world.start_resolver(caching=True)
+    for name, signed in (("long.example.test", 50_000), ("long.plain.test", None)):
+        publish(name, "CAA", CAA, ttl=50_000)
+        found = resolvers.parse_resolver(caching.address).ask(name)
+        assert (found.signed_ttl, 0 < found.ttl <= 50_000) == (signed, True)
 
 
 @pytest.mark.parametrize("way", [_plain, _over_tls, _over_https])

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What stands between names and an open gate, in this process, with real DNS and a real CA."""
 
+import shutil
 import time
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
@@ -128,6 +130,219 @@ def test_evidence_is_there_while_the_owner_is_awaited(begin):
     clock.then = look
     assert _code(_open, issuance, clock) == "caa-open"
     assert seen == [[("example.test", "open")]]
+
+
+class Days:
+    """The hardware's clock and the enclave's, which agree and go on as told."""
+
+    def __init__(self, now=None):
+        self.now = time.time() if now is None else now
+
+    def pass_(self, hours=0, seconds=0):
+        self.now += hours * 3600 + seconds
+
+    def of(self, issuance):
+        """Have a run go by this clock."""
+        hardware = simulated.SimulatedAttester(
+            issuance.runtime.settings.text("attester").removeprefix("simulated:"), lambda: self.now
+        )
+        issuance.runtime = replace(issuance.runtime, attester=hardware, clock=lambda: self.now)
+        return issuance
+
+
+def _said(issuance):
+    """What evidence made now says of the domain, and its conditions; it is verified elsewhere."""
+    said = statement.parse(statement.parse_evidence(issuance.evidence()).text)
+    (domain,) = said.domains
+    return domain, said.conditions
+
+
+def test_a_ca_not_known_to_read_the_records_closes_the_gate(begin, owner):
+    days = Days(datetime(2027, 3, 14, 23, tzinfo=UTC).timestamp())
+    issuance = days.of(begin(allow_issuer=(), domains=("example.test",)))
+    owner.publish(issuance.records(NAMES))
+    with pytest.raises(errors.GateError) as caught:
+        _open(issuance)
+    assert caught.value.code == "caa-open"
+    assert "ca.test is not known to read accounturi" in str(caught.value)
+    assert "accept it with --enclave-allow-issuer ca.test" in str(caught.value)
+    assert _said(issuance)[0].verdict == "open"
+
+
+def test_a_ca_that_is_accepted_is_a_condition_until_every_ca_reads_the_records(begin, owner):
+    days = Days(datetime(2027, 3, 14, 23, tzinfo=UTC).timestamp())
+    issuance = days.of(begin(domains=("example.test",)))
+    owner.publish(issuance.records(NAMES))
+    _open(issuance)
+    domain, conditions = _said(issuance)
+    assert domain.verdict == "exclusive"
+    assert conditions == ("issuer-not-enforcing:ca.test", "simulated")
+    # By itself it goes, and the claim without it begins then.
+    days.pass_(hours=1)
+    _open(issuance)
+    domain, conditions = _said(issuance)
+    assert (domain.verdict, conditions) == ("exclusive", ("simulated",))
+    assert domain.since == datetime(2027, 3, 15, 8, tzinfo=UTC)
+
+
+@pytest.fixture
+def story(begin, owner):
+    """Begin runs of one enclave that go by one clock; the records are there from the start."""
+    days = Days()
+
+    def another(**settings):
+        return days.of(begin(**{"domains": ("example.test",), **settings}))
+
+    first = another()
+    owner.publish(first.records(NAMES))
+    return days, another
+
+
+def _hours(days, domain):
+    """From the clock's time to `since`, in hours."""
+    return round((domain.since.timestamp() - int(days.now)) / 3600, 3)
+
+
+def test_since_is_the_first_look_that_found_the_records_and_eight_hours(story):
+    days, another = story
+    _open(another())
+    domain, _ = _said(another())
+    assert (domain.verdict, _hours(days, domain)) == ("exclusive", 8)
+    assert domain.checked_at.timestamp() == int(days.now)
+    # An open window does not close the gate, and other runs do not begin it anew.
+    days.pass_(hours=3)
+    _open(another())
+    days.pass_(hours=6)
+    assert _hours(days, _said(another())[0]) == -1
+
+
+def test_since_counts_the_ttl_that_the_zone_signed_for_what_was_there_before(begin, owner, world):
+    days = Days()
+    issuance = days.of(begin(domains=("example.test",)))
+    world.update("example.test", "CAA", '0 issue "ca.test"', ttl=86400)
+    assert _said(issuance)[0].since is None
+    records = issuance.records(NAMES)
+    owner.publish(records)
+    issuance.glance(NAMES)
+    domain, _ = _said(issuance)
+    assert (domain.verdict, _hours(days, domain)) == ("exclusive", 24)
+
+
+def test_other_records_begin_since_anew_and_open_ones_have_none(story, owner):
+    days, another = story
+    issuance = another()
+    issuance.glance(NAMES)
+    days.pass_(hours=20)
+    owner.caa("example.test", '0 issue "ca.test"')
+    issuance.glance(NAMES)
+    domain, _ = _said(issuance)
+    assert (domain.verdict, domain.since) == ("open", None)
+    days.pass_(hours=1)
+    owner.publish(issuance.records(NAMES))
+    issuance.glance(NAMES)
+    assert _hours(days, _said(issuance)[0]) == 8
+
+
+def test_a_lookup_that_fails_claims_nothing_and_begins_nothing_anew(story):
+    days, another = story
+    _open(another())
+    days.pass_(hours=9)
+    failed = another(resolver=("tls://127.0.0.1:1#down.test",))
+    failed.glance(NAMES)
+    domain, _ = _said(failed)
+    assert (domain.verdict, domain.since) == ("open", None)
+    assert _hours(days, _said(another())[0]) == -1
+
+
+def _reboot(shm):
+    for folder in ("config", "work", "logs"):
+        shutil.rmtree(shm / folder, ignore_errors=True)
+
+
+def test_since_survives_a_reboot_in_the_bundle(story, shm):
+    days, another = story
+    # Neither a run that ended well nor evidence was needed for it: the look alone is sealed.
+    another().glance(NAMES)
+    days.pass_(hours=9)
+    _reboot(shm)
+    assert _hours(days, _said(another())[0]) == -1
+
+
+def test_what_closed_the_gate_survives_a_reboot_too(story, shm, owner):
+    days, another = story
+    issuance = another()
+    _open(issuance)
+    days.pass_(hours=9)
+    owner.caa("example.test", '0 issue "ca.test"')
+    assert _code(_open, issuance) == "caa-open"
+    owner.publish(issuance.records(NAMES))
+    _reboot(shm)
+    assert _hours(days, _said(another())[0]) == 8
+
+
+def test_an_older_bundle_hides_what_was_found_later_and_dates_nothing_back(story, shm, owner):
+    """What docs/evidence.md says of a host that brings back older state."""
+    days, another = story
+    _open(another())
+    older = (shm / "bundle").read_bytes()
+    days.pass_(hours=9)
+    owner.caa("example.test", '0 issue "ca.test"')
+    issuance = another()
+    issuance.glance(NAMES)
+    owner.publish(issuance.records(NAMES))
+    (shm / "bundle").write_bytes(older)
+    _reboot(shm)
+    issuance = another()
+    assert _hours(days, _said(issuance)[0]) == -1
+    assert issuance.runtime.state.mark().restored_from < 4
+
+
+def test_an_unchanged_look_writes_nothing(story, shm):
+    _, another = story
+    _open(another())
+    sealed = (shm / "bundle").read_bytes()
+    _open(another())
+    assert (shm / "bundle").read_bytes() == sealed
+
+
+def test_what_could_not_be_sealed_is_sealed_at_the_next_look(story, shm):
+    days, another = story
+    issuance = another()
+    good = issuance.runtime
+    bad = another(store=f"file:{shm / 'gone' / 'bundle'}").runtime
+    issuance.runtime = replace(good, state=bad.state)
+    assert _code(issuance.glance, NAMES) == "store-unreachable"
+    issuance.runtime = good
+    issuance.glance(NAMES)
+    days.pass_(hours=9)
+    _reboot(shm)
+    assert _hours(days, _said(another())[0]) == -1
+
+
+def test_damaged_memory_begins_since_anew(story, shm):
+    days, another = story
+    _open(another())
+    days.pass_(hours=9)
+    (shm / "config" / "enclave" / "looks.json").write_bytes(b"{}}")
+    assert _hours(days, _said(another())[0]) == 8
+
+
+def test_a_trial_remembers_nothing(story):
+    days, another = story
+    trial = Issuance(another().runtime, print, trial=True)
+    trial.register(trial.runtime.settings.text("server"), agree_tos=True)
+    trial.glance(NAMES)
+    assert _said(trial)[0].since is None
+    days.pass_(hours=1)
+    assert _hours(days, _said(another())[0]) == 8
+
+
+def test_every_look_is_at_a_time_that_the_hardware_agrees_with(story):
+    days, another = story
+    issuance = another()
+    issuance.runtime = replace(issuance.runtime, clock=lambda: days.now - 3600)
+    assert _code(issuance.glance, NAMES) == "clock-wrong"
+    assert _hours(days, _said(another())[0]) == 8
 
 
 def test_lookup_that_fails_closes(begin):

@@ -2,6 +2,7 @@
 """Certificates through the plugin with the gate on: issued, renewed, stated, or refused early."""
 
 import hashlib
+from datetime import timedelta
 
 import pytest
 from cryptography import x509
@@ -247,6 +248,36 @@ def test_evidence_speaks_of_every_domain_of_the_enclave(enclave, ca, owner):
     enclave.issue().ok()
     said = {domain.name: domain.verdict for domain in enclave.said().domains}
     assert said == {"example.test": "exclusive", "other.test": "exclusive"}
+
+
+def test_evidence_says_since_when_over_reboots_and_changes(enclave, ca, registered, owner, shm):
+    window = timedelta(hours=8)
+    enclave.issue().ok()
+    (first,) = enclave.said().domains
+    assert (first.verdict, first.since is None) == ("exclusive", False)
+    assert first.checked_at < first.since <= first.checked_at + window
+    verify = [
+        *("verify", str(enclave.evidence), "--domain=example.test"),
+        f"--policy={owner.policy(shm / 'policy.toml', enclave)}",
+        f"--trust-root={enclave.simulator / 'root.pem'}",
+    ]
+    out = enclave.run("certbot-enclave", *verify).ok().out
+    assert f"Z, not before {first.since:%Y-%m-%dT%H:%M:%SZ}\n" in out
+    # Another boot, from the bundle.
+    enclave.reboot()
+    enclave.register().ok()
+    (second,) = enclave.said().domains
+    assert (second.verdict, second.since) == ("exclusive", first.since)
+    # Others' records, and ours again.
+    attest = ["attest", *enclave.directories]
+    owner.caa("example.test", '0 issue "ca.test"')
+    enclave.run("certbot-enclave", *attest).ok()
+    (third,) = enclave.said().domains
+    assert (third.verdict, third.since) == ("open", None)
+    owner.publish(registered["records"])
+    enclave.run("certbot-enclave", *attest).ok()
+    (fourth,) = enclave.said().domains
+    assert (fourth.verdict, fourth.since) == ("exclusive", fourth.checked_at + window)
 
 
 def test_unwritable_store_after_issuance_is_a_failure(enclave, ca, registered):

@@ -14,7 +14,7 @@ import pytest
 from certbot_enclave import cli, statement, verification
 from certbot_enclave.attestation import simulated
 from tests.support import forge
-from tests.support.forge import STATEMENT
+from tests.support.forge import NOW, STATEMENT
 from tests.unit.cli.owner import World, refused
 
 NONCE = bytes(range(16))
@@ -46,6 +46,7 @@ def test_json_says_the_same(world):
     assert (code, err) == (0, "")
     assert (table["verified"], table["simulated"]) == (True, True)
     assert (table["domain"], table["verdict"]) == ("example.com", "exclusive")
+    assert table["since"] is None
     assert table["account"] == STATEMENT.account_uri
     assert table["thumbprint"] == STATEMENT.thumbprint
     assert table["measurements"] == str(world.policy)
@@ -57,6 +58,9 @@ def test_json_says_the_same(world):
     assert table["not_checked"] == list(verification.NOT_CHECKED)
     assert len(table["proved"]) == 6
     assert table["records"] == []
+    (domain,) = STATEMENT.domains
+    _, out, _ = world.verify(world.evidence(domains=(domain._replace(since=NOW),)), "--json")
+    assert json.loads(out)["since"] == f"{NOW:%Y-%m-%dT%H:%M:%SZ}"
 
 
 RECORDS = [
