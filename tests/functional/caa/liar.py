@@ -51,7 +51,8 @@ class Liar:
                     stream.settimeout(2)
                     self.asked.append("tcp")
                     wire = _receive(stream, int.from_bytes(_receive(stream, 2), "big"))
-                    if (answer := self.tcp(wire)) is not None:
+                    # Whoever hung up before it asked has no answer coming.
+                    if wire and (answer := self.tcp(wire)) is not None:
                         stream.sendall(len(answer).to_bytes(2, "big") + answer)
 
     def ask(self, name, timeout=2.0):

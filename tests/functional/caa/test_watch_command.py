@@ -394,6 +394,8 @@ def _process(world, *arguments):
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONUNBUFFERED": ""},
+        # Whoever runs the tests in the background may have SIGINT ignored, and so would it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         yield process
