@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Key and chain change together, and a failed check keeps the old pair."""
 
+import contextlib
 import os
+import select
 import shutil
 import stat
 from pathlib import Path
@@ -102,9 +104,12 @@ def test_command_that_hangs_is_killed_with_its_children(tmp_path):
     script = f"sleep 600 & echo $! > {pids}; wait"
     with pytest.raises(errors.DeployError, match="timed out"):
         _deploy(tmp_path / "tls", 1, check=f"/bin/sh -c '{script}'", timeout=1.0)
-    child = Path("/proc", pids.read_text().strip(), "stat")
-    # A killed child whose parent is gone is reaped by init, or still a zombie.
-    assert not child.exists() or child.read_text().rpartition(")")[2].split()[0] == "Z"
+    # The kernel ends it when it next has a turn; init reaps it whenever it likes.
+    with contextlib.suppress(ProcessLookupError):
+        child = os.pidfd_open(int(pids.read_text()))
+        ended, _, _ = select.select([child], [], [], 30)
+        os.close(child)
+        assert ended == [child]
 
 
 def test_command_may_leave_a_server_running(tmp_path):
