@@ -13,7 +13,7 @@ VERBS = {
     "check": "find out whether anybody else could get a certificate",
     "diff": "show what has to change in DNS so that nobody else can",
     "apply": "make these changes, by a signed update at the zone's server",
-    "watch": "repeat that, tell what changes, and write metrics for a monitor",
+    "watch": "repeat the check, tell what changes, and write metrics for a monitor",
 }
 
 
