@@ -12,32 +12,11 @@ import dns.query
 import pytest
 
 from certbot_enclave import cli
-from certbot_enclave.caa import formats
+from tests.functional.caa.asking import BOTH, NOBODY_WILD, OTHER, PAIR, SUBJECT
 from tests.support.world.dns import KEY, SECRET, DnsWorld
 from tests.support.world.process import Process, accepts, free_port
 
-URI = "https://ca.test/acct/1"
-SUBJECT = [
-    "--account-uri",
-    URI,
-    "--issuer",
-    "ca.test",
-    "--method",
-    "http-01",
-    "--allow-issuer=ca.test",
-]
-PAIR, BOTH = (
-    [
-        record.text()
-        for record in formats.records_for(
-            issuer="ca.test", methods=["http-01"], account_uri=URI, wildcard=wildcard
-        )
-    ]
-    for wildcard in (False, True)
-)
-OTHER = '0 issue "other.test"'
 IODEF = '0 iodef "mailto:owner@example.test"'
-NOBODY_WILD = '0 issuewild ";"'
 WRONG = "YW5vdGhlci1zZWNyZXQtb2YtYW5vdGhlci1vd25lcg=="
 PLACES = (
     *("example.test", "www.example.test", "a.b.example.test", "b.example.test"),

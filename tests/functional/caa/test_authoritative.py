@@ -12,27 +12,14 @@ from pathlib import Path
 import pytest
 
 from certbot_enclave import cli
-from certbot_enclave.caa import agreement, bulk, formats
+from certbot_enclave.caa import agreement, bulk
+from tests.functional.caa.asking import PAIR, SUBJECT
 from tests.support.world.dns import DnsWorld
 from tests.support.world.nsd import Nsd
 
-URI = "https://ca.test/acct/1"
-PAIR = [
-    record.text()
-    for record in formats.records_for(issuer="ca.test", methods=["http-01"], account_uri=URI)
-]
 OLD = [text.replace("/acct/1", "/acct/0") for text in PAIR]
 # What Cloudflare serves beside, or in place of, the customer's (CVE-2026-14440).
 ADDED = ['0 issue "letsencrypt.org"', '0 issue "pki.goog; cansignhttpexchanges=yes"']
-SUBJECT = [
-    "--account-uri",
-    URI,
-    "--issuer",
-    "ca.test",
-    "--method",
-    "http-01",
-    "--allow-issuer=ca.test",
-]
 SECOND, DEAD, SILENT, PARENT = "127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5"
 TWO = ("agree", "lies", "lags", "shadow", "lame", "large")
 
