@@ -18,7 +18,7 @@ from datetime import date
 from typing import TYPE_CHECKING, TypeVar
 
 from certbot_enclave import errors
-from certbot_enclave.caa import agreement, authoritative, failures, issuers, lookup, verdict
+from certbot_enclave.caa import agreement, authoritative, failures, lookup, verdict
 from certbot_enclave.caa.agreement import Compared
 from certbot_enclave.caa.channels import Datagrams, Streams
 from certbot_enclave.caa.direct import Direct
@@ -219,9 +219,7 @@ class Bulk:
                 return Looked(found, compared=compared)
         own = climbs[name.removeprefix("*.")]
         above = None
-        # What is said of the CA is no reason to look for better records.
-        opened = any(item.name != issuers.NOT_ENFORCING for item in found.findings)
-        if opened and own.found_at is not None and "." in own.found_at:
+        if found.findings and own.found_at is not None and "." in own.found_at:
             try:
                 above = await self.climb(own.found_at.partition(".")[2])
             except (errors.TransportError, errors.GateError):
