@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from certbot_enclave.caa import issuers, resolvers, verdict
+from certbot_enclave.caa import issuers, question, resolvers, verdict
 
 URI = "https://ca.test/acct/1"
 SUBJECT = verdict.Subject("ca.test", URI, ("http-01",))
@@ -49,7 +49,7 @@ def _loop(kind: str, address: str, count: int) -> None:
     resolver = dns.resolver.Resolver(configure=False)
     host, port = address.split(":")
     resolver.nameservers, resolver.port = [host], int(port)
-    resolver.use_edns(0, dns.flags.DO, resolvers.PAYLOAD)
+    resolver.use_edns(0, dns.flags.DO, question.PAYLOAD)
     resolver.flags = dns.flags.RD | dns.flags.AD
     for name in names(kind, count):
         for start in verdict.looked_at(name):

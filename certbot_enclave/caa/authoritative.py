@@ -20,6 +20,7 @@ from certbot_enclave import errors
 from certbot_enclave.caa import resolvers
 from certbot_enclave.caa.grammar import Record
 from certbot_enclave.caa.lookup import Climb
+from certbot_enclave.caa.question import PAYLOAD
 
 if TYPE_CHECKING:
     from dns.message import Message
@@ -147,7 +148,7 @@ def told_question(name: str, kind: str) -> Message:
         flags=dns.flags.RD | dns.flags.AD,
         use_edns=0,
         ednsflags=dns.flags.DO,
-        payload=resolvers.PAYLOAD,
+        payload=PAYLOAD,
     )
 
 
@@ -155,7 +156,7 @@ def question(name: str, kind: str = "CAA") -> Message:
     """Make the question to a server of a zone, which shall not ask others."""
     import dns.message
 
-    return dns.message.make_query(_name(name), kind, flags=0, use_edns=0, payload=resolvers.PAYLOAD)
+    return dns.message.make_query(_name(name), kind, flags=0, use_edns=0, payload=PAYLOAD)
 
 
 def _contents(name: str, kind: str, section: Iterable[object]) -> tuple[str, ...]:

@@ -24,7 +24,8 @@ from certbot_enclave.caa.channels import Datagrams, Streams
 from certbot_enclave.caa.direct import Direct
 from certbot_enclave.caa.kept import Kept
 from certbot_enclave.caa.lookup import Answer, Climb
-from certbot_enclave.caa.resolvers import TRIES, DnsResolver, parse, question, read
+from certbot_enclave.caa.question import Query, Question
+from certbot_enclave.caa.resolvers import TRIES, DnsResolver, parse, read
 from certbot_enclave.caa.verdict import Subject, Tolerance, Verdict
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class _Line:
             for turn in range(TRIES):
                 try:
                     async with asyncio.timeout(self.resolver.timeout):
-                        answer = await self._exchange(question(name), alone=turn > 0)
+                        answer = await self._exchange(Question(name), alone=turn > 0)
                     return read(name, self.resolver.label, answer)
                 except failures.kinds() as error:
                     failure, again = failures.explain(error, self.resolver.timeout)
@@ -63,7 +64,7 @@ class _Line:
                         break
         return Answer(name, self.resolver.label, failure=failure)
 
-    async def _exchange(self, query: Message, *, alone: bool) -> Message:
+    async def _exchange(self, query: Query, *, alone: bool) -> Message:
         import dns.message
 
         if self.resolver.tls_name is None:
@@ -121,6 +122,8 @@ class Bulk:
         self._labels = tuple(resolver.label for resolver in resolvers)
         self._lines: list[_Line] = []
         self._answers = Kept(self._ask, kept)
+        self._above: dict[str, Climb] = {}  # from parents, which many names share
+        self._kept = kept
         self._direct: Direct | None = None
         if authoritative:
             longest = max(resolver.timeout for resolver in self._resolvers)
@@ -193,6 +196,16 @@ class Bulk:
             climbing.feed(task.result() if task.done() else await asyncio.shield(task))
         return climbing.result
 
+    async def _climb_above(self, name: str) -> Climb:
+        """Climb from a parent, once."""
+        found = self._above.get(name)
+        if found is None:
+            found = await self.climb(name)
+            if len(self._above) >= self._kept:
+                self._above.clear()
+            self._above[name] = found
+        return found
+
     async def judge(
         self, name: str, subject: Subject, tolerance: Tolerance, *, today: date
     ) -> Looked:
@@ -206,8 +219,10 @@ class Bulk:
         """
         climbs: dict[str, Climb] = {}
         try:
-            for item in verdict.looked_at(name):
-                climbs[item] = await self.climb(item)
+            base, *parents = verdict.looked_at(name)
+            climbs[base] = await self.climb(base)
+            for parent in parents:
+                climbs[parent] = await self._climb_above(parent)
             found = verdict.judge_name(name, subject, tolerance, climbs.__getitem__, today=today)
         except (errors.TransportError, errors.GateError) as error:
             return Looked(verdict.unknown(name, error, self._labels))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from certbot_enclave import errors
 from certbot_enclave.caa import doh, http2
+from certbot_enclave.caa.question import Query
 from certbot_enclave.caa.resolvers import DnsResolver, parse
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class _Waiting:
     def __init__(self) -> None:
         self._futures: dict[int, asyncio.Future[bytes]] = {}
 
-    def add(self, query: Message) -> asyncio.Future[bytes]:
+    def add(self, query: Query) -> asyncio.Future[bytes]:
         """Wait for the answer to a question; it gets another id if its own is taken."""
         while query.id in self._futures:
             query.id = random.SystemRandom().randrange(1 << 16)
@@ -38,7 +39,7 @@ class _Waiting:
         self._futures[query.id] = future
         return future
 
-    def drop(self, query: Message) -> None:
+    def drop(self, query: Query) -> None:
         """Wait no longer."""
         self._futures.pop(query.id, None)
 
@@ -90,7 +91,7 @@ class Datagrams:
                 )
                 self._sockets.append(made)
 
-    async def ask(self, query: Message) -> bytes:
+    async def ask(self, query: Query) -> bytes:
         """Send a question and return what came back, unread.
 
         Raises:
@@ -145,7 +146,7 @@ class _Connection(ABC):
         """Tell all who wait that nothing will come."""
 
     @abstractmethod
-    async def ask(self, query: Message) -> Message:
+    async def ask(self, query: Query) -> Message:
         """Send a question and return the answer."""
 
     def close(self) -> None:
@@ -176,7 +177,7 @@ class _Framed(_Connection):
     def _failed(self, error: Exception) -> None:
         self._waiting.failed(error)
 
-    async def ask(self, query: Message) -> Message:
+    async def ask(self, query: Query) -> Message:
         future = self._waiting.add(query)
         try:
             wire = query.to_wire()
@@ -218,7 +219,7 @@ class _Https(_Connection):
         if self.open and not self._writer.is_closing():
             self._writer.write(self._http.to_send())
 
-    async def ask(self, query: Message) -> Message:
+    async def ask(self, query: Query) -> Message:
         exchange = doh.exchange_for(query)
         self._http.add(exchange)
         future = self._futures[exchange] = asyncio.get_running_loop().create_future()
@@ -285,7 +286,7 @@ class Streams:
         # Whoever runs out of time ends its own wait, and not that of the others.
         return await asyncio.shield(task)
 
-    async def ask(self, query: Message) -> Message:
+    async def ask(self, query: Query) -> Message:
         """Send a question and return the answer.
 
         Raises:
@@ -302,7 +303,7 @@ class Streams:
                 if connection.open or connection.heard == heard:
                     raise
 
-    async def ask_alone(self, query: Message) -> Message:
+    async def ask_alone(self, query: Query) -> Message:
         """Ask as `ask` does, over a connection of its own, for servers that take one question."""
         connection = await self._connect()
         try:

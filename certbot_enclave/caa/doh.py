@@ -25,6 +25,7 @@ from certbot_enclave.caa import grammar, http2
 if TYPE_CHECKING:
     from dns.message import Message
 
+    from certbot_enclave.caa.question import Query
     from certbot_enclave.caa.resolvers import DnsResolver
 
 PORT = 443
@@ -77,7 +78,7 @@ class Exchange:
         body: What came of it so far.
     """
 
-    query: Message
+    query: Query
     wire: bytes
     stream: int = 0
     done: bool = False
@@ -155,13 +156,13 @@ def head(resolver: DnsResolver) -> list[tuple[bytes, bytes]]:
     ]
 
 
-def exchange_for(query: Message) -> Exchange:
+def exchange_for(query: Query) -> Exchange:
     """Begin the exchange of a question; its id becomes 0 (RFC 8484 §4.1)."""
     query.id = 0  # the stream tells whose answer it is
     return Exchange(query, query.to_wire())
 
 
-def ask(query: Message, resolver: DnsResolver) -> Message:
+def ask(query: Query, resolver: DnsResolver) -> Message:
     """Ask one question over a connection of its own.
 
     Args:

@@ -13,22 +13,20 @@ import re
 import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING
 
 from certbot_enclave import errors
-from certbot_enclave.caa import doh, failures, grammar
+from certbot_enclave.caa import doh, failures, grammar, question
 from certbot_enclave.caa.grammar import Record
 from certbot_enclave.caa.lookup import Answer
+from certbot_enclave.caa.question import Query
 
 if TYPE_CHECKING:
     from dns.message import Message
     from dns.name import Name
-    from dns.rrset import RRset
 
 TIMEOUT = 5.0  # seconds for one try
 TRIES = 2
-PAYLOAD = 1232  # bytes of EDNS payload (DNS flag day 2020)
 _FORM = re.compile(
     r"(?:(?P<scheme>tls|https)://)?(?:\[(?P<six>[0-9a-fA-F:.]+)\]|(?P<four>[0-9.]+))"
     r"(?::(?P<port>[0-9]{1,5}))?(?P<path>/[A-Za-z0-9._~/-]{1,255})?"
@@ -73,7 +71,7 @@ class DnsResolver:
         return Answer(name, self.label, failure=failure)
 
     def _exchange(self, name: str) -> Message:
-        query = question(name)
+        query = question.message(name)
         if self.path is not None:
             return doh.ask(query, self)
         import dns.query
@@ -105,35 +103,7 @@ class DnsResolver:
         return context
 
 
-@cache
-def _options() -> RRset | None:
-    """Return EDNS's record, which is the same in each question: making it costs most of one."""
-    import dns.flags
-    import dns.message
-
-    query = dns.message.QueryMessage()
-    query.use_edns(0, dns.flags.DO, PAYLOAD)
-    return query.opt
-
-
-def question(name: str) -> Message:
-    """Make the question for the CAA records of a name, with an id of its own."""
-    import dns.flags
-    import dns.message
-    import dns.name
-    import dns.rdataclass
-    import dns.rdatatype
-    import dns.rrset
-
-    query = dns.message.QueryMessage()
-    query.flags = dns.flags.RD | dns.flags.AD
-    asked = dns.name.from_text(name + ".")
-    query.question.append(dns.rrset.RRset(asked, dns.rdataclass.IN, dns.rdatatype.CAA))
-    query.opt, query.request_payload = _options(), PAYLOAD
-    return query
-
-
-def parse(query: Message, wire: bytes, *, raise_on_truncation: bool = False) -> Message:
+def parse(query: Query, wire: bytes, *, raise_on_truncation: bool = False) -> Message:
     """Read the bytes of a response.
 
     Args:
@@ -239,45 +209,39 @@ def read(name: str, label: str, answer: Message, *, authoritative: bool = False)
     Raises:
         FormatError: The answer contradicts itself.
     """
-    import dns.flags
-    import dns.name
-    import dns.rcode
-    import dns.rdatatype
+    from dns.flags import AD
+    from dns.rcode import NXDOMAIN
+    from dns.rdatatype import CAA, RRSIG
 
     failure = unusable(name, answer, authoritative=authoritative)
     if failure is not None:
         return Answer(name, label, failure=failure)
-    chain = _chain(dns.name.from_text(name + "."), answer)
-    records = {
-        Record(item.flags, item.tag, item.value)
-        for rrset in answer.answer
-        if rrset.rdtype == dns.rdatatype.CAA
-        for item in rrset
-    }
-    if records and answer.rcode() == dns.rcode.NXDOMAIN:
+    chain = _chain(question.absolute(name), answer)
+    records: set[Record] = set()
+    ttls, signed, synthesized = [], [], False
+    for rrset in answer.answer:
+        if rrset.rdtype == RRSIG:
+            signed += [item.original_ttl for item in rrset]
+            # A signature that counts fewer labels than its owner has is that of a wildcard. That of
+            # an alias says nothing about the records at its end.
+            if rrset.covers == CAA:
+                labels = len(rrset.name) - 1
+                synthesized |= any(item.labels < labels for item in rrset)
+            continue
+        ttls.append(rrset.ttl)
+        if rrset.rdtype == CAA:
+            records.update([Record(item.flags, item.tag, item.value) for item in rrset])
+    if records and answer.rcode() == NXDOMAIN:
         raise errors.FormatError("records of a name that does not exist", code="answer-nxdomain")
-    ttls = [rrset.ttl for rrset in answer.answer if rrset.rdtype != dns.rdatatype.RRSIG]
-    signatures = [
-        (rrset.name, rrset.covers, item)
-        for rrset in answer.answer
-        if rrset.rdtype == dns.rdatatype.RRSIG
-        for item in rrset
-    ]
-    signed = max((item.original_ttl for _, _, item in signatures), default=None)
     return Answer(
         name,
         label,
         tuple(sorted(records)),
-        authenticated=bool(answer.flags & dns.flags.AD),
-        aliases=tuple(link.to_text(omit_final_dot=True).lower() for link in chain[1:]),
+        authenticated=bool(answer.flags & AD),
+        aliases=tuple([link.to_text(omit_final_dot=True).lower() for link in chain[1:]]),
         ttl=min(ttls) if records else None,
-        # A signature that counts fewer labels than its owner has is that of a wildcard. That of an
-        # alias says nothing about the records at its end.
-        synthesized=any(
-            covers == dns.rdatatype.CAA and item.labels < len(owner) - 1
-            for owner, covers, item in signatures
-        ),
-        signed_ttl=signed if records else None,
+        synthesized=synthesized,
+        signed_ttl=max(signed, default=None) if records else None,
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 import trustme
 
 from certbot_enclave import errors
-from certbot_enclave.caa import formats, issuers, lookup, resolvers, verdict
+from certbot_enclave.caa import formats, issuers, lookup, question, resolvers, verdict
 from certbot_enclave.caa.grammar import Record
 from certbot_enclave.caa.lookup import Answer
 from tests.support.world.dns import DnsWorld
@@ -231,7 +231,7 @@ def test_a_large_set_arrives_whole(world, publish):
     values = [f"ca{number}.test;accounturi={OURS}{'0' * 40}" for number in range(60)]
     publish("big.example.test", "CAA", *(f'0 issue "{value}"' for value in values))
     found = _plain(world).ask("big.example.test")
-    assert sum(len(value) for value in values) > resolvers.PAYLOAD
+    assert sum(len(value) for value in values) > question.PAYLOAD
     assert [record.value.decode() for record in found.records] == sorted(values)
     assert found.authenticated
     for way in (_over_tls, _over_https):

@@ -19,7 +19,7 @@ from certbot_enclave import errors
 from certbot_enclave.caa.failures import explain
 from certbot_enclave.caa.grammar import Record
 from certbot_enclave.caa.lookup import Answer
-from certbot_enclave.caa.resolvers import question, read
+from certbot_enclave.caa.resolvers import read
 
 NAME = "www.example.com"
 CAA = '0 issue "ca.test"'
@@ -274,21 +274,3 @@ def test_a_signature_of_fewer_labels_is_that_of_a_wildcard(labels, synthesized):
 )
 def test_why_a_try_gave_nothing(error, text, again):
     assert explain(error, 2.0) == (text, again)
-
-
-def test_the_question_asks_for_authenticated_data():
-    made = question(NAME)
-    assert dns.flags.to_text(made.flags) == "RD AD"
-    assert (made.edns, made.ednsflags, made.payload) == (0, dns.flags.DO, 1232)
-    assert made.question[0].to_text() == f"{NAME}. IN CAA"
-
-
-def test_the_question_is_what_dnspython_makes_and_each_has_an_id_of_its_own():
-    made = [question(NAME) for _ in range(20)]
-    assert len({query.id for query in made}) > 1
-    options = {"use_edns": 0, "ednsflags": dns.flags.DO, "payload": 1232}
-    for query in made:
-        other = dns.message.make_query(
-            NAME + ".", "CAA", flags=dns.flags.RD | dns.flags.AD, id=query.id, **options
-        )
-        assert query.to_wire() == other.to_wire()

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from certbot_enclave import errors
 from certbot_enclave.caa import doh, http2
 from certbot_enclave.caa.failures import explain
-from certbot_enclave.caa.resolvers import parse_resolver, question, read
+from certbot_enclave.caa.question import message
+from certbot_enclave.caa.resolvers import parse_resolver, read
 
 RESOLVER = parse_resolver("https://9.9.9.9/dns-query#dns.quad9.net")
 TYPE = ("content-type", "application/dns-message")
@@ -36,7 +37,7 @@ class Peer:
         self.events, self.done = [], []
 
     def ask(self, name):
-        exchange = doh.exchange_for(question(name))
+        exchange = doh.exchange_for(message(name))
         self.client.add(exchange)
         return exchange
 
