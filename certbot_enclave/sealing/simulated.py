@@ -8,20 +8,15 @@ demonstrations and tests only.
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from zope.interface import implementer
 
 from certbot_enclave import errors
 from certbot_enclave.attestation.simulated import measure
 from certbot_enclave.interfaces import ISealer
+from certbot_enclave.sealing import wrapping
 
 _INFO = b"certbot-enclave-simulated-sealer-v1:"
 
@@ -51,27 +46,13 @@ class SimulatedSealer:
                 code="simulated-missing",
                 hint="make one with: certbot-enclave simulate DIR --image FILE",
             ) from error
-        info = _INFO + pcrs[0] + pcrs[1] + pcrs[2]
-        self._cipher = AESGCM(HKDF(SHA256(), 32, salt=None, info=info).derive(secret))
+        self._cipher = wrapping.cipher(secret, _INFO + pcrs[0] + pcrs[1] + pcrs[2])
         self.key = "simulated"
-
-    @staticmethod
-    def _associated(context: Mapping[str, str]) -> bytes:
-        return json.dumps(dict(context), sort_keys=True).encode()
 
     def wrap(self, data_key: bytes, context: Mapping[str, str]) -> bytes:
         """See `ISealer.wrap`."""
-        nonce = os.urandom(12)
-        return nonce + self._cipher.encrypt(nonce, data_key, self._associated(context))
+        return wrapping.wrap(self._cipher, data_key, context)
 
     def unwrap(self, wrapped: bytes, context: Mapping[str, str]) -> bytes:
         """See `ISealer.unwrap`."""
-        try:
-            return self._cipher.decrypt(wrapped[:12], wrapped[12:], self._associated(context))
-        except (InvalidTag, ValueError) as error:
-            raise errors.SealError(
-                "this enclave cannot unseal: sealed under other measurements, "
-                "for another purpose, or damaged",
-                code="sealed-elsewhere",
-                hint="run the image that sealed it, or start with an empty store and no account",
-            ) from error
+        return wrapping.unwrap(self._cipher, wrapped, context)
