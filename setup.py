@@ -60,10 +60,12 @@ setup(
             "simulated = certbot_enclave.attestation.simulated:SimulatedAttester",
         ],
         "certbot_enclave.sealers": [
+            "oysterkms = certbot_enclave.sealing.oyster:OysterSealer",
             "simulated = certbot_enclave.sealing.simulated:SimulatedSealer",
         ],
         "certbot_enclave.stores": [
             "file = certbot_enclave.sealing.stores.file:FileStore",
+            "none = certbot_enclave.sealing.stores.none:NoStore",
         ],
     },
     classifiers=[

@@ -21,8 +21,12 @@ Named Arguments
 =====================================  ==========================================================
 ``--enclave-attester``                 who makes attestation documents: auto, nsm, oyster:URL, or
                                        simulated:DIR (default: auto)
-``--enclave-sealer``                   who wraps the keys of sealed state, e.g. simulated:DIR
-``--enclave-store``                    where the host keeps the sealed bundle, e.g. file:PATH
+``--enclave-sealer``                   who wraps the keys of sealed state: oysterkms:[HOST:PORT],
+                                       or simulated:DIR
+``--enclave-store``                    where the host keeps the sealed bundle: file:PATH, or
+                                       none:
+``--enclave-account-key``              where the account key comes from: random, or derived from
+                                       the sealer's secret (default: random)
 ``--enclave-bind-pcr``                 PCR to extend with the account and lock: 16 to 31
 ``--enclave-challenge``                validation method (default: http-01)
 ``--enclave-caa-issuer``               issuer domain name, if the directory names no CAA identity

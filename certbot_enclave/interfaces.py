@@ -112,6 +112,24 @@ class ISealer(Interface):
         """
 
 
+class IDerivingSealer(Interface):
+    """Secrets that are there again after any restart. A sealer may provide it too."""
+
+    def derive(path: str) -> bytes:
+        """Derive a secret.
+
+        Args:
+            path: What it is for. Different paths give independent secrets.
+
+        Returns:
+            64 bytes, always the same for the code that the sealer's key is bound to.
+
+        Raises:
+            SealError: The service refused (``sealer-refused``), or gave no secret.
+            TransportError: The service cannot be reached.
+        """
+
+
 class Stored(NamedTuple):
     """What a store holds.
 

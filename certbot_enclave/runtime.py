@@ -21,6 +21,7 @@ from certbot_enclave.attestation import document, entropy, proof
 from certbot_enclave.interfaces import IAttester, ISealer, ISecurityModule
 from certbot_enclave.sealing import ram, tree
 from certbot_enclave.sealing.state import State
+from certbot_enclave.sealing.stores.none import NoStore
 from certbot_enclave.settings import (
     MEASURED_FILE,
     Settings,
@@ -264,6 +265,13 @@ def start(
             hint="name a key service with --enclave-sealer",
         )
     store = registry.load_store(_required(settings, "store", "file:/path/on/the/host"))
+    if isinstance(store, NoStore) and settings.text("account_key") != "derived":
+        # Each restart would make another account, and the records would lock this enclave out.
+        raise errors.PolicyError(
+            "nothing is stored, so a random account key would be lost at the next restart",
+            code="store-none",
+            hint="set account_key to derived, or name a store",
+        )
     if not attester.simulated and not settings.switch("allow_disk"):
         ram.require([*paths, Path(tempfile.gettempdir())])
     state = State(directories.config, store=store, sealer=sealer, attester=attester)

@@ -45,8 +45,16 @@ TABLE = (
         "auto",
         "who makes attestation documents: auto, nsm, oyster:URL, or simulated:DIR",
     ),
-    Setting("sealer", "", "who wraps the keys of sealed state, e.g. simulated:DIR"),
-    Setting("store", "", "where the host keeps the sealed bundle, e.g. file:PATH"),
+    Setting(
+        "sealer", "", "who wraps the keys of sealed state: oysterkms:[HOST:PORT], or simulated:DIR"
+    ),
+    Setting("store", "", "where the host keeps the sealed bundle: file:PATH, or none:"),
+    Setting(
+        "account_key",
+        "random",
+        "where the account key comes from: random, or derived from the sealer's secret",
+        choices=("random", "derived"),
+    ),
     Setting("server", "", "ACME directory URL, https (certbot's --server)"),
     Setting("domains", (), "names this enclave may ask certificates for"),
     Setting(

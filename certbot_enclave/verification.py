@@ -81,6 +81,8 @@ _JUDGED_ELSEWHERE = frozenset(
         "bind_pcr",
     }
 )
+_ANY_SEALING = "any real scheme bound to the measurements"
+_MOCKS = frozenset({"oysterkms:mock"})
 _BINDABLE = frozenset(str(index) for index in range(16, 32))
 # These say where something public is written, and weaken nothing.
 _NEUTRAL = frozenset({"evidence"})
@@ -252,13 +254,18 @@ def _check_conditions(said: Statement, policy: Policy, *, simulated: bool) -> No
             code="condition",
             hint=f'if it is acceptable: [accept] conditions = ["{refused[0]}"]',
         )
-    sealing = {said.sealing_scheme, f"{said.sealing_scheme}:{said.sealing_key}"}
-    weak = said.sealing_scheme == "simulated" and not simulated
-    if weak or (policy.sealing and not sealing & policy.sealing):  # 15
+    full = f"{said.sealing_scheme}:{said.sealing_key}"
+    weak = (said.sealing_scheme == "simulated" or full in _MOCKS) and not simulated
+    # Any other key of this scheme is for code that somebody else decides about, so the policy has
+    # to name it in full.
+    loose = said.sealing_scheme == "oysterkms" and said.sealing_key != "image"
+    named = {full} if loose else {said.sealing_scheme, full}
+    if weak or ((policy.sealing or loose) and not named & policy.sealing):  # 15
         raise errors.StatementError(
             f"state is sealed by {said.sealing_scheme} {said.sealing_key}, "
-            f"accepted: {', '.join(sorted(policy.sealing)) or 'any real scheme'}",
+            f"accepted: {', '.join(sorted(policy.sealing)) or _ANY_SEALING}",
             code="sealing",
+            hint=f'if it is acceptable: [accept] sealing = ["{full}"]',
         )
     for name, value in said.settings.items():  # 16
         if name in _JUDGED_ELSEWHERE or name in _NEUTRAL:

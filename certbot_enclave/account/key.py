@@ -222,20 +222,27 @@ def thumbprint(public: ec.EllipticCurvePublicKey) -> str:
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
-def generate(directory: str, sealer: ISealer) -> EnclaveJWK:
+def generate(directory: str, sealer: ISealer, *, source: str = "random") -> EnclaveJWK:
     """Make an account key and seal it at once.
 
     Args:
         directory: URL of the ACME directory that the key is for.
         sealer: Wraps it.
+        source: ``random``, or ``derived``: from the sealer's secret, the same at every call.
 
     Returns:
         The sealed key; the plain one is gone.
 
     Raises:
+        PolicyError: It should be derived, and the sealer cannot (``account-key-underivable``).
         SealError, TransportError: From the sealer.
     """
-    private = ec.generate_private_key(ec.SECP256R1())
+    if source == "derived":
+        from certbot_enclave.account import derived  # whoever only loads a key needs none of it
+
+        private = derived.private_key(directory, sealer)
+    else:
+        private = ec.generate_private_key(ec.SECP256R1())
     public = private.public_key()
     sealed = envelope.seal(
         private.private_numbers().private_value.to_bytes(32, "big"),

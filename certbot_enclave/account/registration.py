@@ -3,7 +3,8 @@
 
 The order that makes it so: the new key is in the sealed bundle before the CA hears of it. Whoever
 dies in between is found again by ``onlyReturnExisting`` (RFC 8555 §7.3.1), and an account that
-cannot be unsealed is an error, never a reason to register another one.
+cannot be unsealed is an error, never a reason to register another one. A derived key needs no
+bundle: where there is none, the CA is asked for it before anybody has to agree to anything.
 """
 
 from __future__ import annotations
@@ -23,13 +24,17 @@ from certbot.configuration import NamespaceConfig
 from josepy.errors import DeserializationError
 
 from certbot_enclave import errors
+from certbot_enclave.account import derived, pcr
 from certbot_enclave.account import key as account_key
-from certbot_enclave.account import pcr
 from certbot_enclave.account.ca import CA, ExternalAccount
 from certbot_enclave.account.guard import Binding
 from certbot_enclave.account.key import Attached, EnclaveJWK
+from certbot_enclave.interfaces import IDerivingSealer
 from certbot_enclave.runtime import Runtime, spki
 from certbot_enclave.sealing import tree
+
+_LOST = "the store holds none"
+_UNKNOWN = "the CA knows none with our key"
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,7 @@ class Registration:
     def __init__(self, runtime: Runtime, server: str) -> None:
         self._runtime = runtime
         self._server = server
+        self._source = runtime.settings.text("account_key")
         self._pending_path = runtime.own_directory / "pending.json"
         names = runtime.directories
         self._config = NamespaceConfig(
@@ -116,9 +122,11 @@ class Registration:
             request: What is allowed if there is none.
 
         Raises:
-            PolicyError: There is no account, and no agreement to the terms (``account-missing``).
-            AccountError: A plaintext or unreadable account is there, the CA refused, or it answers
-                with another account than the one on file or in the settings.
+            PolicyError: There is no account, and no agreement to the terms (``account-missing``);
+                the key should be derived, and the sealer cannot.
+            AccountError: A plaintext or unreadable account is there, the CA refused, it answers
+                with another account than the one on file or in the settings, or the key on file
+                does not come from where the settings say (``account-key-source``).
             SealError, FormatError, VerificationError: Stored state cannot be used.
             EnclaveError: The attester is broken, or the clock is wrong.
             TransportError: CA, store or sealer cannot be reached.
@@ -129,8 +137,9 @@ class Registration:
         runtime.state.restore(seen.pcrs, expected_account=expected, bound=runtime.bound_pcr)
         pending = self._pending()
         account = self._account(pending)
-        if account is None and pending is None:
+        if account is None and pending is None and self._source != "derived":
             self._require_consent(request, expected)
+        self._require_source(account.key if account else pending.key if pending else None)
         # An account at another directory stands beside the enclave's own, and is never bound.
         own = runtime.own_server in ("", self._server)
         if account is None and own and runtime.bound_pcr is not None:
@@ -138,15 +147,30 @@ class Registration:
         ca = CA(self._server)
         if account is not None:
             return self._confirm(account, ca, pending, expected)
-        return self._register(pending or self._make_pending(request), ca, request, expected)
+        return self._register(pending, ca, request, expected)
 
-    def _require_consent(self, request: Request, expected: str) -> None:
+    def _require_source(self, key: EnclaveJWK | None) -> None:
+        """Refuse a key on file that does not come from where the statement will say it does."""
+        sealer, wanted = self._runtime.sealer, self._source == "derived"
+        if key is None or not (wanted or IDerivingSealer.providedBy(sealer)):
+            return
+        again = derived.private_key(self._server, sealer).public_key()
+        if (account_key.thumbprint(again) == key.key.print) != wanted:
+            raise errors.AccountError(
+                f"the account key on file is {'not ' if wanted else ''}derived from the sealer's "
+                f"secret, but account_key is {self._source}",
+                code="account-key-source",
+                hint="set account_key as it was when the account was made",
+            )
+
+    def _require_consent(self, request: Request, expected: str, lost: str = _LOST) -> None:
         """Refuse to make the first account where one must exist, or nobody agreed to it."""
         if expected:
             raise errors.AccountError(
-                f"the settings expect account {expected}, but the store holds none",
+                f"the settings expect account {expected}, but {lost}",
                 code="account-lost",
-                hint="the host withheld or lost the bundle; no new account is made for it",
+                hint="no new account is made for it; did the host withhold or lose the bundle, "
+                "or is this another image than the one that registered?",
             )
         if not request.agree_tos:
             raise errors.PolicyError(
@@ -184,35 +208,40 @@ class Registration:
         file = tree.File("enclave/pending.json", 0o600, text.encode())
         tree.restore(self._runtime.directories.config, [file])
 
-    def _make_pending(self, request: Request) -> _Pending:
-        key = account_key.generate(self._server, self._runtime.sealer)
-        pending = _Pending(key, request.external_account is not None)
-        self._write_pending(pending)
-        return pending
-
     def _attach(self, key: EnclaveJWK, ca: CA) -> Attached:
         binding = Binding(origin=ca.origin, jwk=account_key.public_jwk(key.key.public))
         return account_key.attach(key, self._runtime.sealer, binding)
 
-    def _register(self, pending: _Pending, ca: CA, request: Request, expected: str) -> Registered:
+    def _first(self, ca: CA, request: Request, expected: str) -> _Pending:
+        """Make a key of which nothing is on file."""
+        key = account_key.generate(self._server, self._runtime.sealer, source=self._source)
+        external = request.external_account is not None
+        if self._source == "derived":
+            if ca.find_account(key, self._attach(key, ca)) is None:
+                # Nothing is written before: a trial without agreement leaves nothing behind.
+                self._require_consent(request, expected, _UNKNOWN)
+            # If this boot does not know, it says the stronger of the two.
+            external = external or ca.external_account_required
+        return _Pending(key, external)
+
+    def _register(
+        self, found: _Pending | None, ca: CA, request: Request, expected: str
+    ) -> Registered:
+        pending = found or self._first(ca, request, expected)
         handle = self._attach(pending.key, ca)
         # What a try that was killed left of certbot's files; they are written anew below.
         shutil.rmtree(self._account_directory() / _certbot_id(pending.key), ignore_errors=True)
-        if request.external_account is not None and not pending.external_account:
-            # An earlier try had no credentials; what the statement will say must survive too.
-            pending = _Pending(pending.key, external_account=True)
+        # An earlier try had no credentials; what the statement will say must survive too.
+        external = pending.external_account or request.external_account is not None
+        if found is None or external != pending.external_account:
+            pending = _Pending(pending.key, external)
             self._write_pending(pending)
         # Before the CA hears of this key: whatever happens from here on, it can be found again.
         seal(self._runtime, pending.key)
         uri = ca.find_account(pending.key, handle)
         new = uri is None
         if uri is None:
-            if not request.agree_tos:
-                raise errors.PolicyError(
-                    "a registration was begun, and the CA does not know it yet",
-                    code="account-missing",
-                    hint="finish it with --agree-tos",
-                )
+            self._require_consent(request, expected, _UNKNOWN)
             if ca.external_account_required and request.external_account is None:
                 raise errors.PolicyError(
                     f"{self._server} wants an external account binding",

@@ -89,6 +89,19 @@ def test_real_enclave_never_seals_with_a_simulated_sealer(real, directories, sim
     assert _code({}, directories) == "sealer-simulated"
 
 
+def test_nothing_is_stored_only_of_a_key_that_is_not_lost(options, directories):
+    options["store"] = "none:"
+    assert _code(options, directories, kind=errors.PolicyError) == "store-none"
+    assert start({**options, "account_key": "derived"}, directories).settings["store"] == "none:"
+
+
+def test_mock_of_oysters_key_service_is_a_simulated_sealer(real, directories):
+    real(sealer="oysterkms:mock")
+    assert _code({}, directories) == "sealer-simulated"
+    real(sealer="oysterkms:")
+    assert start({}, directories).sealer.key == "image"
+
+
 def test_enclave_with_the_device_is_never_simulated(monkeypatch, options, directories, tmp_path):
     device = tmp_path / "nsm"
     device.touch()

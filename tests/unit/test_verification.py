@@ -313,3 +313,6 @@ def test_root_of_aws_is_no_simulation_even_if_it_is_named(monkeypatch, root):
         _verify(forge.evidence(sealing_scheme="simulated"), trust_root=root)
     named = POLICY._replace(sealing=frozenset({"simulated"}))
     assert _code(forge.evidence(sealing_scheme="simulated"), named, trust_root=root) == "sealing"
+    mock = {"sealing_scheme": "oysterkms", "sealing_key": "mock"}
+    named = POLICY._replace(sealing=frozenset({"oysterkms:mock"}))
+    assert _code(forge.evidence(**mock), named, trust_root=root) == "sealing"

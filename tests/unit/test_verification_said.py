@@ -187,6 +187,32 @@ def test_simulated_sealing_goes_with_a_simulated_enclave():
     assert _refused(POLICY._replace(sealing=frozenset({"awskms"})), **simulated).code == "sealing"
 
 
+OYSTER = {
+    "image": ("image", set(), True),
+    "image, by scheme": ("image", {"oysterkms"}, True),
+    "image, in full": ("image", {"oysterkms:image"}, True),
+    "image, but contract is named": ("image", {"oysterkms:contract"}, False),
+    "contract": ("contract", set(), False),
+    "contract, by scheme": ("contract", {"oysterkms"}, False),
+    "contract, but image is named": ("contract", {"oysterkms:image"}, False),
+    "contract, in full": ("contract", {"awskms", "oysterkms:contract"}, True),
+    "elsewhere": ("127.0.0.1:1102", {"oysterkms"}, False),
+    "elsewhere, in full": ("127.0.0.1:1102", {"oysterkms:127.0.0.1:1102"}, True),
+    "mock": ("mock", {"oysterkms"}, False),
+}
+
+
+@pytest.mark.parametrize(("key", "accepted", "holds"), OYSTER.values(), ids=OYSTER)
+def test_oysters_key_that_is_not_the_images_is_accepted_in_full_only(key, accepted, holds):
+    policy = POLICY._replace(sealing=frozenset(accepted))
+    said = {"sealing_scheme": "oysterkms", "sealing_key": key}
+    if holds:
+        assert _verify(policy, **said).statement.sealing_key == key
+    else:
+        refused = _refused(policy, **said)
+        assert (refused.code, f'"oysterkms:{key}"' in refused.hint) == ("sealing", True)
+
+
 # --- 16: settings ---
 
 ELSEWHERE = (
@@ -200,6 +226,7 @@ ELSEWHERE = (
     "challenge",
 )
 WEAKER = {
+    "account_key": "derived",
     "resolver": ("127.0.0.1:53",),
     "resolver_roots": "/run/roots.pem",
     "ca_roots": "/run/roots.pem",

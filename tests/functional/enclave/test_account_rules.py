@@ -2,6 +2,7 @@
 """Every rule by which an account is found, recovered, registered or refused, in this process."""
 
 import json
+import shutil
 
 import pytest
 import trustme
@@ -17,6 +18,8 @@ from certbot_enclave.account.ca import CA, ExternalAccount, origin
 from certbot_enclave.account.registration import Registration, Request, registered_uris
 from certbot_enclave.attestation import simulated
 from certbot_enclave.runtime import Directories, start
+from tests.support.world import derive
+from tests.support.world.derive import DeriveServer
 
 AGREED = Request(agree_tos=True)
 EAB = ExternalAccount("shop-1", "c2VjcmV0LW9mLXRoZS1zaG9wLWFjY291bnQtMzItYnl0ZXM")
@@ -112,7 +115,13 @@ def test_pending_key_that_the_ca_knows_needs_no_agreement(inside):
 
 def test_pending_key_with_an_unexpected_account_is_refused(inside):
     _left_pending(inside, status=500)
-    assert inside.code(account=f"{inside.ca.directory_url}/7") == "account-unexpected"
+    assert inside.code(account=f"{inside.ca.directory_url}/7") == "account-lost"
+    assert inside.ca.accounts() == []
+    inside.ca.change(account_location_origin="https://host.test")
+    assert inside.code() == "account-origin"  # made, and its URI never reached us
+    inside.ca.change(account_location_origin=None)
+    (account,) = inside.ca.accounts()
+    assert inside.code(account=f"{account['uri']}0") == "account-unexpected"
 
 
 def test_pending_at_another_directory_is_said(inside, new_ca):
@@ -229,6 +238,53 @@ def test_unwritable_account_leaves_the_key_pending(inside, monkeypatch):
         assert inside.code() == "account-unwritable"
     (account,) = inside.ca.accounts()
     assert inside.ensure(Request()).uri == account["uri"]
+
+
+# --- a key that is derived ---
+
+
+@pytest.fixture
+def deriving():
+    """Settings for an enclave in Oyster that derives its account key."""
+    with DeriveServer(derive.image_seed(b"i" * 32)) as server:
+        yield {"sealer": f"oysterkms:{server.address}", "account_key": "derived"}
+
+
+def test_derived_key_is_found_without_bundle_and_agreement(inside, deriving):
+    first = inside.ensure(**deriving)
+    shutil.rmtree(inside.folder / "config")
+    (inside.folder / "bundle").unlink()
+    found = inside.ensure(Request(), **deriving)
+    assert (first.new, found.new, found.uri) == (True, False, first.uri)
+    assert not inside.pending.exists()
+
+
+def test_derived_key_that_the_ca_does_not_know_leaves_nothing_behind(inside, deriving):
+    assert inside.code(Request(), **deriving) == "account-missing"
+    assert not inside.pending.exists()
+    assert not (inside.folder / "bundle").exists()
+    assert inside.code(account=f"{inside.ca.directory_url}/7", **deriving) == "account-lost"
+    assert not inside.pending.exists()
+    assert inside.ca.accounts() == []
+
+
+def test_derived_key_of_another_account_than_expected(inside, deriving):
+    uri = inside.ensure(**deriving).uri
+    shutil.rmtree(inside.folder / "config")
+    (inside.folder / "bundle").unlink()
+    assert inside.code(account=f"{uri}0", **deriving) == "account-unexpected"
+
+
+@pytest.mark.parametrize(("made", "later"), [("random", "derived"), ("derived", "random")])
+def test_key_on_file_comes_from_where_the_settings_say(inside, deriving, made, later):
+    # Pending, and then registered.
+    inside.ca.change(account_location_origin="https://host.test")
+    assert inside.code(**{**deriving, "account_key": made}) == "account-origin"
+    inside.ca.change(account_location_origin=None)
+    assert inside.pending.exists()
+    for _ in range(2):
+        assert inside.code(**{**deriving, "account_key": later}) == "account-key-source"
+        assert inside.ensure(**{**deriving, "account_key": made})
 
 
 # --- the CA itself ---

@@ -8,8 +8,10 @@ from importlib.metadata import entry_points
 import pytest
 
 from certbot_enclave import cli, doors, errors, policy, settings, verification
+from certbot_enclave.account import derived
 from certbot_enclave.attestation import measurements, nsm, oyster
 from certbot_enclave.caa import assessment, formats, issuers
+from certbot_enclave.sealing import oyster as oysterkms
 from tests import docs
 from tests.support import forge
 from tests.support.forge import CHAIN, NOW, POLICY
@@ -91,6 +93,22 @@ def test_attesters_are_those_that_are_installed():
         assert f"`{point.load().format}`" in shown[name]
     page = text_of("docs/operator.md")
     for text in (nsm.PATH, oyster.URL, oyster.KEY_FILE):
+        assert f"`{text}`" in page
+
+
+def test_sealers_and_stores_are_those_that_are_installed():
+    part = text_of("docs/operator.md").split("## Sealers and stores", 1)[1].split("\n## ", 1)[0]
+    for line, group in [
+        ("The setting `sealer` says who wraps the keys of sealed state.", "sealers"),
+        ("The setting `store` says where the host keeps the bundle.", "stores"),
+    ]:
+        rows = rows_below(part, line)
+        shown = {re.match(r"`([a-z0-9]+)", row[0])[1] for row in rows}
+        assert shown == {point.name for point in entry_points(group=f"certbot_enclave.{group}")}
+    for text in (oysterkms.CONTRACT_ADDRESS, oysterkms.ADDRESS):
+        assert f"{text}`" in part
+    page = text_of("docs/oyster-account.md")
+    for text in (oysterkms.SEAL_PATH, oysterkms._INFO.decode(), derived.PATH):
         assert f"`{text}`" in page
 
 

@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The store that keeps nothing says so, and never that it cannot be reached."""
+
+import pytest
+from zope.interface.verify import verifyObject
+
+from certbot_enclave import errors
+from certbot_enclave.interfaces import IStateStore
+from certbot_enclave.sealing.stores.none import NoStore
+
+
+def test_keeps_nothing():
+    store = NoStore("")
+    assert verifyObject(IStateStore, store)
+    first = store.write(b"a", generation=1, replaces="")
+    assert store.read() is None
+    second = store.write(b"b", generation=2, replaces=first)
+    assert (first != second, store.read()) == (True, None)
+
+
+def test_takes_no_argument():
+    with pytest.raises(errors.PolicyError) as caught:
+        NoStore("/mnt/host")
+    assert caught.value.code == "store-argument"
