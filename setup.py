@@ -29,6 +29,7 @@ setup(
         "zope.interface>=6.0",
     ],
     extras_require={
+        "aws": ["requests-aws4auth>=1.4"],
         "doh": ["h2>=4.4"],
         "metrics": ["prometheus-client>=0.26"],
         "dev": [
@@ -46,6 +47,7 @@ setup(
             "pytest==9.2.0",
             "pytest-xdist==3.8.0",
             "python-hcl2==8.1.4",
+            "requests-aws4auth==1.4.0",
             "ruff==0.17.6",
             "trustme==1.2.1",
             "types-setuptools",

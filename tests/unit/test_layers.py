@@ -17,7 +17,7 @@ LAYERS = (
     ("interfaces",),
     ("registry", "settings"),
     ("options",),
-    ("attestation", "caa"),
+    ("attestation", "caa", "aws"),
     ("fields",),
     ("statement",),
     ("policy", "matching"),
@@ -85,6 +85,16 @@ def test_only_metrics_load_the_library_for_them():
         if name.split(".")[0] == "prometheus_client"
     }
     assert users == {"cli.caa_metrics", "cli.caa_scrape"}
+
+
+def test_only_signing_loads_the_library_for_it():
+    users = {
+        module
+        for module, path in _modules()
+        for name in _imports(path)
+        if name.split(".")[0] == "requests_aws4auth"
+    }
+    assert users == {"aws.signing"}
 
 
 def test_modules_have_one_concept_each():
