@@ -62,6 +62,7 @@ setup(
             "simulated = certbot_enclave.attestation.simulated:SimulatedAttester",
         ],
         "certbot_enclave.sealers": [
+            "awskms = certbot_enclave.sealing.awskms:KmsSealer",
             "oysterkms = certbot_enclave.sealing.oyster:OysterSealer",
             "simulated = certbot_enclave.sealing.simulated:SimulatedSealer",
         ],

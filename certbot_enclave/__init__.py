@@ -21,8 +21,10 @@ Named Arguments
 =====================================  ==========================================================
 ``--enclave-attester``                 who makes attestation documents: auto, nsm, oyster:URL, or
                                        simulated:DIR (default: auto)
-``--enclave-sealer``                   who wraps the keys of sealed state: oysterkms:[HOST:PORT],
-                                       or simulated:DIR
+``--enclave-sealer``                   who wraps the keys of sealed state: awskms:KEY-ARN,
+                                       oysterkms:[HOST:PORT], or simulated:DIR
+``--enclave-aws-endpoint``             URL of the AWS key service instead of the one of the key's
+                                       ARN
 ``--enclave-store``                    where the host keeps the sealed bundle: file:PATH, or
                                        none:
 ``--enclave-account-key``              where the account key comes from: random, or derived from

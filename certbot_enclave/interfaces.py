@@ -130,6 +130,22 @@ class IDerivingSealer(Interface):
         """
 
 
+class IAttestedSealer(Interface):
+    """A sealer whose service wants attestation documents. A sealer may provide it too."""
+
+    def attach(attester: IAttester, settings: Mapping[str, object]) -> None:
+        """Tell the sealer who attests; called once, before anything is wrapped or unwrapped.
+
+        Args:
+            attester: Makes the documents.
+            settings: The effective settings of this run, by name.
+
+        Raises:
+            PolicyError: The sealer cannot work with this attester (``sealer-attester``), or with a
+                setting.
+        """
+
+
 class Stored(NamedTuple):
     """What a store holds.
 

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from certbot_enclave import errors, registry
 from certbot_enclave.attestation import document, entropy, proof
-from certbot_enclave.interfaces import IAttester, ISealer, ISecurityModule
+from certbot_enclave.interfaces import IAttestedSealer, IAttester, ISealer, ISecurityModule
 from certbot_enclave.sealing import ram, tree
 from certbot_enclave.sealing.state import State
 from certbot_enclave.sealing.stores.none import NoStore
@@ -264,6 +264,8 @@ def start(
             code="sealer-simulated",
             hint="name a key service with --enclave-sealer",
         )
+    if IAttestedSealer.providedBy(sealer):
+        cast(IAttestedSealer, sealer).attach(attester, settings)
     store = registry.load_store(_required(settings, "store", "file:/path/on/the/host"))
     if isinstance(store, NoStore) and settings.text("account_key") != "derived":
         # Each restart would make another account, and the records would lock this enclave out.

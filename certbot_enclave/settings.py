@@ -46,8 +46,12 @@ TABLE = (
         "who makes attestation documents: auto, nsm, oyster:URL, or simulated:DIR",
     ),
     Setting(
-        "sealer", "", "who wraps the keys of sealed state: oysterkms:[HOST:PORT], or simulated:DIR"
+        "sealer",
+        "",
+        "who wraps the keys of sealed state: awskms:KEY-ARN, oysterkms:[HOST:PORT], or"
+        " simulated:DIR",
     ),
+    Setting("aws_endpoint", "", "URL of the AWS key service instead of the one of the key's ARN"),
     Setting("store", "", "where the host keeps the sealed bundle: file:PATH, or none:"),
     Setting(
         "account_key",

@@ -235,6 +235,7 @@ WEAKER = {
     "allow_alias_zone": ("cdn.example",),
     "allow_issuer": ("ca.test",),
     "allow_disk": True,
+    "aws_endpoint": "https://kms.example",
     "deploy": "files:/run/tls",
     "deploy_check": "nginx -t",
     "deploy_reload": "nginx -s reload",
