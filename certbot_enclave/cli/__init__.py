@@ -18,11 +18,12 @@ import sys
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
+from types import ModuleType
 
 from certbot_enclave import errors
 
-# Name -> one line of help. Each command is the module of that name in this package, with
-# `add_arguments(parser)` and `run(args) -> int`; only the module that is asked for is imported.
+# Name -> one line of help. Each command is the module of that name, with _ for -, in this package,
+# with `add_arguments(parser)` and `run(args) -> int`; only the one that is asked for is imported.
 COMMANDS = {
     "register": "make and register the account key; print what the domain owner needs",
     "restore": "after a restart: bring back account and certificates",
@@ -31,6 +32,7 @@ COMMANDS = {
     "caa": "records, verdicts and changes for the domain owner",
     "inspect": "show an attestation document or evidence, if it is authentic",
     "pcrs": "compute the measurements of an enclave image file",
+    "kms-policy": "print the policy of the AWS key that seals for an image",
     "simulate": "make a simulated enclave, for tests and demonstrations",
 }
 
@@ -67,6 +69,10 @@ class _Formatter(argparse.HelpFormatter):
         super().__init__(prog, width=96)
 
 
+def _module(command: str) -> ModuleType:
+    return import_module(f"certbot_enclave.cli.{command.replace('-', '_')}")
+
+
 def _parser(command: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="certbot-enclave",
@@ -80,7 +86,7 @@ def _parser(command: str | None) -> argparse.ArgumentParser:
             name, help=line, description=line.capitalize() + ".", formatter_class=_Formatter
         )
         if name == command:
-            import_module(f"certbot_enclave.cli.{name}").add_arguments(chosen)
+            _module(name).add_arguments(chosen)
     return parser
 
 
@@ -104,7 +110,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = next((word for word in arguments if word in COMMANDS), None)
     args = _parser(command).parse_args(arguments)
     try:
-        code: int = import_module(f"certbot_enclave.cli.{args.command}").run(args)
+        code: int = _module(args.command).run(args)
         if sys.stdout is not None:
             sys.stdout.flush()
     except BrokenPipeError:

@@ -126,6 +126,8 @@ BARE = _loaded("pass")
         "certbot_enclave.caa.primary",
         "certbot_enclave.cli.caa_watch",
         "certbot_enclave.cli.caa_rounds",
+        "certbot_enclave.cli.kms_policy",
+        "certbot_enclave.aws.key_policy",
     ],
 )
 def test_owner_commands_load_nothing_heavy(module):

@@ -262,7 +262,10 @@ def _with(**given):
         ({"body": b"[]"}, "kms-reply"),
         ({"body": b"\xff"}, "kms-reply"),
         ({"body": b"[" * 60000}, "kms-reply"),
-        ({"body": f'{{"KeyId": "{ARN}", "KeyId": "{ARN}"}}'.encode()}, "kms-reply"),
+        (
+            {"body": f'{{"KeyId": "x", "KeyId": "{ARN}", "CiphertextBlob": "AAAA"}}'.encode()},
+            "kms-reply",
+        ),
         ({"status": 400, "body": b"<html>"}, "kms-reply"),
         ({"change": _without("CiphertextBlob")}, "kms-reply"),
         ({"change": _with(CiphertextBlob="")}, "kms-reply"),
