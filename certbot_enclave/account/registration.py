@@ -26,7 +26,7 @@ from josepy.errors import DeserializationError
 from certbot_enclave import errors
 from certbot_enclave.account import derived, pcr
 from certbot_enclave.account import key as account_key
-from certbot_enclave.account.ca import CA, ExternalAccount
+from certbot_enclave.account.ca import CA, ExternalAccount, origin
 from certbot_enclave.account.guard import Binding
 from certbot_enclave.account.key import Attached, EnclaveJWK
 from certbot_enclave.interfaces import IDerivingSealer
@@ -339,7 +339,19 @@ def seal(runtime: Runtime, key: EnclaveJWK) -> None:
         AccountError: As `registered_uris`.
         SealError, EnclaveError, TransportError: As `State.save`.
     """
-    runtime.state.save(registered_uris(runtime.directories.config), spki(key.key.public))
+    accounts = registered_uris(runtime.directories.config)
+    names = _names(runtime.own_server or key.key.directory, accounts)
+    runtime.state.save(accounts, spki(key.key.public), names=names)
+
+
+def _names(directory: str, accounts: tuple[str, ...]) -> dict[str, str]:
+    """Return whose a bundle is: the enclave's own directory, and its account there.
+
+    The account has no name before it is registered. A CA's account URIs have the origin of its
+    directory, which `CA` holds.
+    """
+    own = [uri for uri in accounts if uri.startswith(f"{origin(directory)}/")]
+    return {"directory": directory, **({"account": own[0]} if len(own) == 1 else {})}
 
 
 def registered_uris(config_dir: Path) -> tuple[str, ...]:

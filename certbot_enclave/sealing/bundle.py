@@ -52,7 +52,14 @@ def _binding(sealed: bytes) -> bytes:
     return hashlib.sha512(TAG + sealed).digest()
 
 
-def make(contents: Contents, *, sealer: ISealer, attester: IAttester, public_key: bytes) -> bytes:
+def make(
+    contents: Contents,
+    *,
+    sealer: ISealer,
+    attester: IAttester,
+    public_key: bytes,
+    names: Mapping[str, str] | None = None,
+) -> bytes:
     """Seal and attest a bundle.
 
     Args:
@@ -60,6 +67,8 @@ def make(contents: Contents, *, sealer: ISealer, attester: IAttester, public_key
         sealer: Wraps the data key.
         attester: Vouches for header and ciphertext.
         public_key: Account key, DER SubjectPublicKeyInfo.
+        names: Whose it is, beside id and generation, for whoever reads the log of a key service.
+            Public.
 
     Raises:
         SealError, EnclaveError, TransportError: From sealer or attester.
@@ -70,7 +79,11 @@ def make(contents: Contents, *, sealer: ISealer, attester: IAttester, public_key
     sealed = envelope.seal(
         archive.pack(head.encode(), contents.entries),
         kind=KIND,
-        fields={"bundle_id": contents.bundle_id, "generation": contents.generation},
+        fields={
+            **(names or {}),
+            "bundle_id": contents.bundle_id,
+            "generation": contents.generation,
+        },
         sealer=sealer,
     )
     attested = attester.attest(user_data=_binding(sealed), public_key=public_key, nonce=None)

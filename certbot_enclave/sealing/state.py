@@ -153,12 +153,19 @@ class State:
                 hint="start with an empty config directory, or with an empty store",
             )
 
-    def save(self, accounts: Iterable[str], public_key: bytes) -> Mark:
+    def save(
+        self,
+        accounts: Iterable[str],
+        public_key: bytes,
+        *,
+        names: Mapping[str, str] | None = None,
+    ) -> Mark:
         """Seal what is in RAM now, if anything that matters is not in the store yet.
 
         Args:
             accounts: Account URIs that the keys inside belong to.
             public_key: Account key, DER SubjectPublicKeyInfo.
+            names: As in `bundle.make`.
 
         Raises:
             SealError, EnclaveError: From sealer or attester; another enclave wrote to the store in
@@ -183,6 +190,7 @@ class State:
             sealer=self._sealer,
             attester=self._attester,
             public_key=public_key,
+            names=names,
         )
         # If nobody hears whether it arrived, the next run finds out by this.
         self._write_mark(replace(mark, writing=hashlib.sha256(data).hexdigest()))

@@ -81,6 +81,17 @@ def test_round_trip(attester, opened):
     assert opened(_make(attester)) == CONTENTS
 
 
+def test_key_service_is_told_whose_bundle_it_is(attester, opened):
+    names = {"directory": "https://ca.test/dir", "account": "https://ca.test/account/1"}
+    sealer = MemorySealer()
+    data = bundle.make(
+        CONTENTS, sealer=sealer, attester=attester, public_key=b"account key", names=names
+    )
+    more = {"kind": "bundle", "bundle_id": "ab" * 16, "generation": "3"}
+    assert sealer.contexts == [names | more]
+    assert opened(data) == CONTENTS
+
+
 def test_document_binds_header_and_ciphertext(attester):
     data = _make(attester)
     end = 4 + int.from_bytes(data[:4], "big")
