@@ -4,6 +4,9 @@
 A component declares ``@implementer(IAttester)`` (or one of the others), is published through the
 entry-point group named below, and takes one positional argument: the text after the first colon
 of its name (``simulated:/run/enclave`` gives ``"/run/enclave"``; without a colon, ``""``).
+
+It may declare more, which has to be kept as well: an attester `ISecurityModule`; a sealer
+`IAttestedSealer`, `IDerivingSealer`, or both.
 """
 
 from collections.abc import Mapping

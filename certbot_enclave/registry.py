@@ -6,7 +6,7 @@ from __future__ import annotations
 from importlib.metadata import entry_points
 from typing import Any, cast
 
-from zope.interface import Invalid
+from zope.interface import Invalid, providedBy
 from zope.interface.interface import InterfaceClass
 from zope.interface.verify import verifyClass, verifyObject
 
@@ -45,7 +45,9 @@ def _load(interface: InterfaceClass, spec: str) -> Any:
     try:
         verifyClass(interface, factory)
         component = factory(argument)
-        verifyObject(interface, component)
+        # What it offers beside, such as IDerivingSealer, is a promise too.
+        for promised in (interface, *providedBy(component)):
+            verifyObject(promised, component)
     except Invalid as error:
         raise errors.ExtensionError(
             f"{kind} {name!r} does not keep its interface: {' '.join(str(error).split())}",

@@ -7,8 +7,9 @@ import pytest
 from zope.interface import implementer
 
 from certbot_enclave import errors, registry
-from certbot_enclave.interfaces import IStateStore
+from certbot_enclave.interfaces import IAttestedSealer, IDerivingSealer, ISealer, IStateStore
 from certbot_enclave.sealing.stores.file import FileStore
+from tests.support.components import MemorySealer
 
 
 @implementer(IStateStore)
@@ -34,10 +35,8 @@ class Undeclared(NoWrite):
 class Points:
     """Stands for importlib.metadata.entry_points."""
 
-    def __init__(self, *values):
-        self._points = [
-            metadata.EntryPoint("ours", value, "certbot_enclave.stores") for value in values
-        ]
+    def __init__(self, *values, group="certbot_enclave.stores"):
+        self._points = [metadata.EntryPoint("ours", value, group) for value in values]
 
     def __call__(self, *, group, name=None):
         return [p for p in self._points if p.group == group and name in (None, p.name)]
@@ -62,6 +61,27 @@ def test_offending_method_is_named(monkeypatch):
     monkeypatch.setattr(registry, "entry_points", Points(f"{__name__}:WrongArity"))
     with pytest.raises(errors.ExtensionError, match="write"):
         registry.load_store("ours:x")
+
+
+@implementer(ISealer, IAttestedSealer)
+class Attested(MemorySealer):  # type: ignore[misc]  # that is the point
+    def __init__(self, argument):
+        super().__init__()
+
+
+@implementer(ISealer, IDerivingSealer)
+class Deriving(Attested):
+    def derive(self):  # type: ignore[override]  # that is the point
+        return b""
+
+
+@pytest.mark.parametrize(("name", "word"), [("Attested", "attach"), ("Deriving", "derive")])
+def test_what_a_sealer_offers_beside_is_a_promise_too(monkeypatch, name, word):
+    points = Points(f"{__name__}:{name}", group="certbot_enclave.sealers")
+    monkeypatch.setattr(registry, "entry_points", points)
+    with pytest.raises(errors.ExtensionError, match=word) as caught:
+        registry.load_sealer("ours:x")
+    assert caught.value.code == "component-invalid"
 
 
 def test_two_offers_of_one_name_are_refused(monkeypatch):
