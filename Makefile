@@ -16,7 +16,7 @@ help: ## Show the targets
 demo: $(VENV)/ready servers ## Watch an enclave get a certificate that its host cannot get
 	$(BIN)/python -m tests.demo
 
-test: $(VENV)/ready servers ## Run every test, with samples of the long jobs (under 10 minutes)
+test: $(VENV)/ready .venv-localstack/ready servers ## Run every test, with samples of the long jobs (under 10 minutes)
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not soak"
 
 check: $(VENV)/ready ## Lint, types, unit tests, docs; no servers (under 3 minutes)
@@ -30,7 +30,7 @@ oldest: .venv-oldest/ready servers ## Run the tests that touch dependencies with
 		tests/functional/enclave/test_issuance.py tests/functional/enclave/test_certbot.py \
 		tests/functional/enclave/test_account_rules.py
 
-soak: $(VENV)/ready servers ## Run the exhaustive jobs
+soak: $(VENV)/ready .venv-localstack/ready servers ## Run the exhaustive jobs
 	$(BIN)/python -m pytest -m soak
 
 mutate: $(VENV)/ready servers ## Remove each check in turn; a test must turn red
@@ -41,7 +41,7 @@ bench: $(VENV)/ready servers ## Measure against peers, as ratios
 	$(BIN)/python -m benchmarks.run
 
 clean: ## Remove what these targets made
-	rm -rf $(VENV) .venv-oldest build *.egg-info .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-oldest .venv-localstack build *.egg-info .mypy_cache .ruff_cache .hypothesis
 
 servers:
 	@sh tests/support/system_packages.sh $(SERVERS)
@@ -50,6 +50,12 @@ servers:
 	$(PYTHON) -m venv .venv-oldest
 	.venv-oldest/bin/python -m pip install -q --disable-pip-version-check \
 		--root-user-action ignore -c tests/oldest.txt -e '.[dev]'
+	@touch $@
+
+.venv-localstack/ready: tests/localstack.txt $(VENV)/ready
+	$(PYTHON) -m venv .venv-localstack
+	.venv-localstack/bin/python -m pip install -q --disable-pip-version-check \
+		--root-user-action ignore -r tests/localstack.txt
 	@touch $@
 
 $(VENV)/ready: setup.py

@@ -69,6 +69,7 @@ setup(
         "certbot_enclave.stores": [
             "file = certbot_enclave.sealing.stores.file:FileStore",
             "none = certbot_enclave.sealing.stores.none:NoStore",
+            "s3 = certbot_enclave.sealing.stores.s3:S3Store",
         ],
     },
     classifiers=[

@@ -25,8 +25,8 @@ Named Arguments
                                        oysterkms:[HOST:PORT], or simulated:DIR
 ``--enclave-aws-endpoint``             URL of the AWS key service instead of the one of the key's
                                        ARN
-``--enclave-store``                    where the host keeps the sealed bundle: file:PATH, or
-                                       none:
+``--enclave-store``                    where the host keeps the sealed bundle: file:PATH, s3://…,
+                                       or none:
 ``--enclave-account-key``              where the account key comes from: random, or derived from
                                        the sealer's secret (default: random)
 ``--enclave-bind-pcr``                 PCR to extend with the account and lock: 16 to 31

@@ -52,7 +52,7 @@ TABLE = (
         " simulated:DIR",
     ),
     Setting("aws_endpoint", "", "URL of the AWS key service instead of the one of the key's ARN"),
-    Setting("store", "", "where the host keeps the sealed bundle: file:PATH, or none:"),
+    Setting("store", "", "where the host keeps the sealed bundle: file:PATH, s3://…, or none:"),
     Setting(
         "account_key",
         "random",

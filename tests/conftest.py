@@ -11,6 +11,7 @@ from tests.support.world.fixtures import (  # noqa: F401
     enclave,
     http_port,
     issued,
+    localstack,
     new_ca,
     owner,
     pebble,

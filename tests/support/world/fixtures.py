@@ -14,6 +14,7 @@ import pytest
 from tests.support.ca.launcher import TestCA
 from tests.support.world.dns import DnsWorld
 from tests.support.world.enclave import Enclave
+from tests.support.world.localstack import LocalStack
 from tests.support.world.owner import Owner
 from tests.support.world.pebble import Pebble
 from tests.support.world.process import free_port
@@ -32,6 +33,16 @@ def world() -> Iterator[DnsWorld]:
             unsigned=("unsigned.test",),
             bogus=("bogus.test",),
         ) as started,
+    ):
+        yield started
+
+
+@pytest.fixture(scope="session")
+def localstack() -> Iterator[LocalStack]:
+    """KMS and S3; its tests are of the group ``localstack``, so that one is started."""
+    with (
+        tempfile.TemporaryDirectory(prefix="localstack.") as folder,
+        LocalStack(Path(folder)) as started,
     ):
         yield started
 
