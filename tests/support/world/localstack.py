@@ -6,7 +6,6 @@ It checks neither attestation documents nor the conditions of key policies.
 
 from __future__ import annotations
 
-import os
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -20,14 +19,19 @@ VENV = Path(__file__).parents[3] / ".venv-localstack"
 REGION = "eu-central-1"
 IDENTITY, SECRET = "test", "test"
 
-# kms.CreateKey passes bytes to uuid.uuid5, which takes them from Python 3.12 on only.
-SITECUSTOMIZE = """\
-import sys, uuid
+# kms.CreateKey passes bytes to uuid.uuid5, which takes them from Python 3.12 on only; and S3 knows
+# one place for all, which two runs at once would share.
+START = """\
+import os, sys, tempfile, uuid
 if sys.version_info < (3, 12):
     made = uuid.uuid5
     uuid.uuid5 = lambda space, name: made(
         space, name.decode("latin-1") if isinstance(name, bytes) else name
     )
+from localstack.services.s3 import provider
+provider.DEFAULT_S3_TMP_DIR = os.path.join(tempfile.gettempdir(), "s3")
+from localstack.runtime.main import main
+main()
 """
 
 
@@ -52,11 +56,10 @@ class LocalStack(Server):
             raise FileNotFoundError(f"{VENV.name} is missing: make {VENV.name}/ready")
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
-        for name in ("site", "volume", "cache", "tmp"):
-            (folder / name).mkdir(parents=True, exist_ok=True)
-        (folder / "site" / "sitecustomize.py").write_text(SITECUSTOMIZE)
+        (folder / "tmp").mkdir()
+        (folder / "start.py").write_text(START)
         self._process = Process(
-            [python, "-m", "localstack.runtime.main"],
+            [python, folder / "start.py"],
             log=folder / "log",
             ready=lambda: _answers(self.url),
             directory=folder,
@@ -65,15 +68,13 @@ class LocalStack(Server):
                 "HOME": str(folder),
                 "TMPDIR": str(folder / "tmp"),
                 "XDG_CACHE_HOME": str(folder / "cache"),  # its list of plugins can be stale
-                "PYTHONPATH": str(folder / "site"),
-                "LANG": os.environ.get("LANG", "C.UTF-8"),
                 "SERVICES": "kms,s3",
                 "GATEWAY_LISTEN": f"127.0.0.1:{port}",
-                "OVERRIDE_IN_DOCKER": "1",
+                "OVERRIDE_IN_DOCKER": "0",
+                "FILESYSTEM_ROOT": str(folder / "root"),
                 "SKIP_SSL_CERT_DOWNLOAD": "1",
                 "DISABLE_EVENTS": "1",
                 "DNS_ADDRESS": "0",
-                "LOCALSTACK_VOLUME_DIR": str(folder / "volume"),
             },
         )
 

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""After a restart everything is back from S3, and the CA hears nothing of it."""
+
+import uuid
+
+import pytest
+
+from tests.support.world.localstack import IDENTITY, REGION, SECRET
+
+pytestmark = pytest.mark.xdist_group("localstack")
+
+
+@pytest.fixture
+def stored(enclave, localstack):
+    """An enclave whose store is S3."""
+    bucket = localstack.bucket(f"b-{uuid.uuid4()}")
+    place = f"s3://{bucket}/enclave?region={REGION}&endpoint={localstack.url}"
+    enclave.extra["store"] = place
+    enclave.environment |= {"AWS_ACCESS_KEY_ID": IDENTITY, "AWS_SECRET_ACCESS_KEY": SECRET}
+    return enclave
+
+
+def _restore(enclave):
+    return enclave.run(
+        "certbot-enclave", "restore", *enclave.directories, *enclave.settings("--"), "--json"
+    )
+
+
+def test_account_and_certificate_are_back_and_renew(stored, owner, ca, localstack):
+    done = _restore(stored)
+    assert (done.code, "holds no bundle" in done.err) == (1, True), done.err
+    table = stored.registered()
+    owner.publish(table["records"])
+    stored.issue().ok()
+    certificate, asked = stored.certificate(), ca.counts()["requests"]
+    stored.reboot()
+    _restore(stored).ok()
+    assert stored.certificate() == certificate
+    assert ca.counts()["requests"] == asked, "the CA was asked"
+    stored.renew().ok()
+    renewed = stored.certificate()
+    assert renewed != certificate
+    assert stored.said().account_uri == table["account"]
+    stored.reboot()
+    _restore(stored).ok()
+    assert stored.certificate() == renewed
+    assert len(ca.accounts()) == 1
+    assert list(stored.bundle.parent.iterdir()) == []
+
+
+def test_store_that_is_away_is_no_empty_store(stored):
+    place = stored.extra["store"]
+    for store, words in [
+        (place.replace("s3://b-", "s3://c-"), "no such bucket"),
+        (place[: place.rindex(":")] + ":1", "does not answer"),
+    ]:
+        stored.extra["store"] = store
+        done = _restore(stored)
+        assert (done.code, words in done.err) == (3, True), done.err
+        done = stored.register()
+        assert (done.code, words in done.err) == (3, True), done.err
+        assert not (stored.config / "accounts").exists()
