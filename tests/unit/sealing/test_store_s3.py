@@ -302,6 +302,18 @@ def test_etag_that_cannot_be_a_condition_is_refused(liar, store, etag):
     assert _code(_first(store)) == "store-reply"
 
 
+def test_one_etag_for_everything_loses_a_bundle_and_changes_none(liar, store):
+    """Two enclaves write, both are told that they did: the first one's work is gone, as after a
+    rollback. What is read is what the store has, and the bundle's own attestation judges that."""
+    liar(Answer(200, ETag=ETAG))
+    assert _first(store)() == ETAG
+    assert _next(store)() == _next(store)() == ETAG
+    liar(Answer(200, b"forged", ETag=ETAG))
+    assert store.read() == Stored(b"forged", ETAG)
+    liar(_error(412, "PreconditionFailed"), Answer(200, b"forged", ETag=ETAG))
+    assert _code(_first(store), errors.SealError) == "store-conflict"
+
+
 def test_larger_than_any_bundle(liar, store, monkeypatch):
     monkeypatch.setattr(s3, "MAX_FILE", 10)
     liar(Answer(200, b"x" * 10, ETag=ETAG))
