@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names of keys in Amazon's key service, and where it listens."""
+"""Names of keys in Amazon's key service, and where its services listen."""
 
 from __future__ import annotations
 
@@ -14,11 +14,21 @@ _PARTITIONS = {
     "aws-cn": ("amazonaws.com.cn", re.compile(r"cn-")),
     "aws-us-gov": ("amazonaws.com", re.compile(r"us-gov-")),
 }
+_REGION = r"[a-z]{2}(?:-[a-z]{2,12}){1,3}-[0-9]{1,2}"
 _KEY = re.compile(
     r"arn:(?P<partition>aws(?:-cn|-us-gov)?):kms:"
-    r"(?P<region>[a-z]{2}(?:-[a-z]{2,12}){1,3}-[0-9]{1,2}):(?P<account>[0-9]{12}):"
+    rf"(?P<region>{_REGION}):(?P<account>[0-9]{{12}}):"
     r"key/(?:mrk-[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"
 )
+
+
+def domain(region: str) -> str:
+    """Return the domain of a region's endpoints; empty if it is in no partition known here."""
+    if re.fullmatch(_REGION, region):
+        for found, regions in _PARTITIONS.values():
+            if regions.match(region):
+                return found
+    return ""
 
 
 class KeyArn(NamedTuple):
@@ -45,9 +55,10 @@ def parse(text: str) -> KeyArn:
     """
     found = _KEY.fullmatch(text)
     if found is not None:
-        domain, regions = _PARTITIONS[found["partition"]]
+        _, regions = _PARTITIONS[found["partition"]]
         if regions.match(found["region"]):
-            return KeyArn(text, found["region"], f"https://kms.{found['region']}.{domain}")
+            host = f"kms.{found['region']}.{domain(found['region'])}"
+            return KeyArn(text, found["region"], f"https://{host}")
     raise errors.PolicyError(
         f"{text!r} is no ARN of a key",
         code="sealer-arn",

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
@@ -23,11 +24,13 @@ class Reply(NamedTuple):
 
     Attributes:
         status: HTTP status.
-        body: At most `MAX_REPLY` bytes.
+        body: As many bytes as were allowed, at most.
+        headers: Its header fields; names in any case.
     """
 
     status: int
     body: bytes
+    headers: Mapping[str, str] = MappingProxyType({})
 
 
 def send(
@@ -36,6 +39,7 @@ def send(
     *,
     headers: Mapping[str, str],
     body: bytes = b"",
+    most: int = MAX_REPLY,
     sign: Sign | None = None,
     roots: str = "",
     proxy: str = "",
@@ -48,22 +52,24 @@ def send(
         url: http or https.
         headers: Header fields.
         body: What to send.
+        most: Bytes of a good reply. Of others `MAX_REPLY` are read, and the rest is left.
         sign: Adds what authenticates the request.
         roots: PEM file of roots; empty for the built-in ones.
         proxy: URL of a proxy that TLS is tunnelled through; empty for none.
         timeout: Seconds to connect, and between bytes.
 
     Raises:
-        TransportError: No answer (``aws-unreachable``), or one that is too large
+        TransportError: No answer (``aws-unreachable``), or a good one that is too large
             (``aws-reply-size``).
     """
     import requests
 
     host = urlsplit(url).hostname
+    fields = {"Accept-Encoding": "identity", **headers}
     try:
         with requests.Session() as session:
             session.trust_env = False  # neither proxies, nor roots, nor ~/.netrc
-            request = requests.Request(method, url, headers=dict(headers), data=body, auth=sign)
+            request = requests.Request(method, url, headers=fields, data=body, auth=sign)
             with session.send(
                 session.prepare_request(request),
                 timeout=timeout,
@@ -72,11 +78,14 @@ def send(
                 verify=roots or True,
                 proxies={"https": proxy} if proxy else {},
             ) as answer:
-                data = b""
+                good = answer.status_code == 200
+                left = most + 1 if good else MAX_REPLY
+                parts: list[bytes] = []
                 # Until nothing comes: urllib3 tells only then that there should have been more.
-                while more := answer.raw.read(MAX_REPLY + 1 - len(data), decode_content=False):
-                    data += more
-                status = answer.status_code
+                while left and (part := answer.raw.read(left, decode_content=False)):
+                    parts.append(part)
+                    left -= len(part)
+                reply = Reply(answer.status_code, b"".join(parts), answer.headers)
     # urllib3's own errors come through where the body is read.
     except (OSError, ValueError, _http_error()) as error:
         # The type only: a message may hold the URL, and with it what was secret in it.
@@ -85,11 +94,11 @@ def send(
             code="aws-unreachable",
             hint="is there a way from here to it? an enclave needs a proxy on its host",
         ) from None
-    if len(data) > MAX_REPLY:
+    if good and len(reply.body) > most:
         raise errors.TransportError(
-            f"{host} answered more than {MAX_REPLY} bytes", code="aws-reply-size"
+            f"{host} answered more than {most} bytes", code="aws-reply-size"
         )
-    return Reply(status, data)
+    return reply
 
 
 def _http_error() -> type[Exception]:

@@ -96,7 +96,6 @@ class Kms:
         headers = {
             "Content-Type": "application/x-amz-json-1.1",
             "X-Amz-Target": f"TrentService.{target}",
-            "Accept-Encoding": "identity",
             **signing.dated(self._clock()),
         }
         return exchange.send(

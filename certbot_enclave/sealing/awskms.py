@@ -9,18 +9,16 @@ encrypt can wrap a key: what is sealed so is secret, not authentic (bundle.py se
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import time
 from collections.abc import Mapping
-from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from zope.interface import implementer
 
 from certbot_enclave import errors
-from certbot_enclave.aws import arn, cms
+from certbot_enclave.aws import arn, cms, endpoint
 from certbot_enclave.aws.credentials import Chain
 from certbot_enclave.aws.kms import Kms
 from certbot_enclave.interfaces import IAttestedSealer, IAttester, ISealer
@@ -29,29 +27,15 @@ _DATA_KEY = 32  # bytes
 
 
 def _endpoint(url: str) -> str:
-    """Return the setting ``aws_endpoint``: https, or http that does not leave this enclave."""
+    """Return the setting ``aws_endpoint``; empty if the ARN says where the service is."""
     try:
-        parts = urlsplit(url)
-        host = parts.hostname or ""
-        good = (parts.scheme == "https" and bool(host)) or not url
-        if parts.scheme == "http":
-            good = ipaddress.ip_address(host).is_loopback
-        good = good and parts.path in ("", "/") and not (parts.query or parts.fragment)
-        good = good and parts.username is None and (parts.port is None or parts.port > 0)
-    except ValueError:
-        good = False
-    if not good:
+        return endpoint.base(url) if url else ""
+    except ValueError as error:
         raise errors.PolicyError(
-            "aws_endpoint is neither https://HOST[:PORT] nor http on a loopback address",
+            f"aws_endpoint is {error}",
             code="aws-endpoint",
             hint="leave it empty: the ARN of the key says where the service is",
-        )
-    return url
-
-
-def _proxy(environ: Mapping[str, str]) -> str:
-    # TLS goes through it to the endpoint, so it is no more than the host's network.
-    return environ.get("HTTPS_PROXY") or environ.get("https_proxy") or ""
+        ) from error
 
 
 @implementer(ISealer, IAttestedSealer)
@@ -87,10 +71,10 @@ class KmsSealer:
                 code="sealer-attester",
                 hint="seal with awskms where /dev/nsm is",
             )
-        endpoint = _endpoint(str(settings.get("aws_endpoint", "")))
-        chain = Chain(os.environ, time.time)
+        url = _endpoint(str(settings.get("aws_endpoint", "")))
+        chain, proxy = Chain(os.environ, time.time), endpoint.proxy(os.environ)
         self._attester = attester
-        self._kms = Kms(self._arn, chain, endpoint=endpoint, proxy=_proxy(os.environ))
+        self._kms = Kms(self._arn, chain, endpoint=url, proxy=proxy)
 
     def _attached(self) -> tuple[IAttester, Kms]:
         if self._attester is None or self._kms is None:

@@ -17,15 +17,11 @@ from collections.abc import Callable
 from zope.interface import implementer
 
 from certbot_enclave import errors
+from certbot_enclave.aws.credentials import Chain
 from certbot_enclave.interfaces import IStateStore, Stored
 from certbot_enclave.sealing.stores import s3_location
 from certbot_enclave.sealing.stores.file import MAX_FILE
-from certbot_enclave.sealing.stores.s3_exchange import (
-    Credentials,
-    Exchange,
-    Reply,
-    environment_credentials,
-)
+from certbot_enclave.sealing.stores.s3_exchange import Exchange, Reply
 
 _CURRENT, _PREVIOUS = "bundle", "bundle.previous"
 # RFC 9110 section 8.8.3, strong only: a weak one never matches in If-Match (section 13.1.1).
@@ -41,22 +37,25 @@ class S3Store:
     Args:
         argument: ``//BUCKET/PREFIX?region=REGION&endpoint=URL``; with an endpoint the bucket stands
             in the path.
-        credentials: Called before each request.
+        credentials: Where credentials come from; None for the usual chain.
+        clock: Seconds since 1970.
         sleep: Waits so many seconds.
 
     Raises:
         PolicyError: The argument has another form (``store-url``), or the image lacks the library
-            that signs (``store-extra-missing``).
+            that signs (``aws-extra-missing``).
     """
 
     def __init__(
         self,
         argument: str,
-        credentials: Callable[[], Credentials] = environment_credentials,
+        credentials: Chain | None = None,
+        *,
+        clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._location = s3_location.parse(argument)
-        self._exchange = Exchange(self._location, credentials, sleep)
+        self._exchange = Exchange(self._location, credentials, clock=clock, sleep=sleep)
 
     def _version(self, reply: Reply) -> str:
         if not _ETAG.fullmatch(reply.etag):
@@ -77,16 +76,19 @@ class S3Store:
 
     def read(self) -> Stored | None:
         """See `IStateStore.read`."""
-        reply = self._exchange.send("GET", _CURRENT, most=MAX_FILE)
+        try:
+            reply = self._exchange.send("GET", _CURRENT, most=MAX_FILE)
+        except errors.TransportError as error:
+            if error.code != "aws-reply-size":
+                raise
+            raise errors.FormatError(
+                f"{self._location} is larger than {MAX_FILE} bytes", code="bundle-size"
+            ) from error
         # Only this says that the store is there and has no bundle.
         if reply.status == 404 and reply.code == "NoSuchKey":
             return None
         if reply.status != 200:
             raise self._exchange.refusal(reply)
-        if len(reply.body) > MAX_FILE:
-            raise errors.FormatError(
-                f"{self._location} is larger than {MAX_FILE} bytes", code="bundle-size"
-            )
         return Stored(reply.body, self._version(reply))
 
     def write(self, data: bytes, *, generation: int, replaces: str) -> str:

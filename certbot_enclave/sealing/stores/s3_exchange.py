@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Signed, bounded HTTP requests for one object in S3, and what its refusals mean."""
+"""Signed requests for one object in S3, and what its refusals mean."""
 
 from __future__ import annotations
 
@@ -10,36 +10,19 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from certbot_enclave import errors
+from certbot_enclave.aws import endpoint, exchange, signing
+from certbot_enclave.aws.credentials import Chain
 from certbot_enclave.sealing.stores.s3_location import Location
 
 TIMEOUT = (5.0, 30.0)  # seconds, to connect and between bytes
 DELAYS = (0.3, 1.0, 3.0)  # seconds before each further try
-_MAX_ERROR = 64 * 1024  # bytes
 # Amazon S3 API Reference, "REST error responses". The document is XML, but nothing else of it is
 # needed, and this reads any reply at all.
 _CODE = re.compile(rb"<Error>(?:(?!<Error>).){0,4096}?<Code>([A-Za-z]{1,60})</Code>", re.DOTALL)
 _REGION = re.compile(r"[a-z0-9-]{1,40}")
 _FULL = ("QuotaExceeded", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded")
-
-Credentials = tuple[str, str, str | None]  # key id, secret, session token
-
-
-def environment_credentials() -> Credentials:
-    """Return the credentials of the environment.
-
-    Raises:
-        TransportError: There are none (``store-credentials``).
-    """
-    identity, secret = (
-        os.environ.get(name, "") for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-    )
-    if not identity or not secret:
-        raise errors.TransportError(
-            "no credentials for the store",
-            code="store-credentials",
-            hint="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
-        )
-    return identity, secret, os.environ.get("AWS_SESSION_TOKEN") or None
+_BUSY = ("SlowDown", "InternalError")
+_STALE = ("ExpiredToken", "InvalidToken", "InvalidAccessKeyId")
 
 
 class Reply(NamedTuple):
@@ -50,7 +33,7 @@ class Reply(NamedTuple):
         code: Of the error document; empty if it has none.
         etag: As it came; empty if there is none.
         region: What it says is the bucket's; empty if it says nothing proper.
-        body: At most as many bytes as were allowed, and one more if there are more.
+        body: At most as many bytes as were allowed.
     """
 
     status: int
@@ -59,81 +42,61 @@ class Reply(NamedTuple):
     region: str
     body: bytes
 
+    @property
+    def busy(self) -> bool:
+        """True if the same request may be answered later."""
+        late = self.status >= 500 and self.status not in (501, 505, 507)
+        return late or self.status == 429 or self.code in _BUSY
+
 
 class Exchange:
     """Asks one bucket.
 
     Args:
         location: What is asked.
-        credentials: Called before each request.
+        credentials: Where credentials come from; None for the usual chain.
+        clock: Seconds since 1970.
         sleep: Waits so many seconds.
 
     Raises:
-        PolicyError: The library that signs is not installed (``store-extra-missing``).
+        PolicyError: The library that signs is not installed (``aws-extra-missing``).
     """
 
     def __init__(
         self,
         location: Location,
-        credentials: Callable[[], Credentials],
+        credentials: Chain | None,
+        *,
+        clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        try:
-            import requests_aws4auth  # noqa: F401
-        except ImportError as error:
-            raise errors.PolicyError(
-                "requests-aws4auth is not installed",
-                code="store-extra-missing",
-                hint="put it into the image: pip install 'certbot-enclave[aws]'",
-            ) from error
-        self._location, self._credentials, self._sleep = location, credentials, sleep
-
-    def _unreachable(self, why: str) -> errors.TransportError:
-        return errors.TransportError(
-            f"store {self._location} does not answer: {why}",
-            code="store-unreachable",
-            hint="is there a way from here to its endpoint?",
-        )
+        signing.require()
+        self._location, self._clock, self._sleep = location, clock, sleep
+        self._credentials = credentials or Chain(os.environ, clock)
 
     def _once(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes, most: int
     ) -> Reply:
-        import requests
-        from requests_aws4auth import AWS4Auth
-        from urllib3.exceptions import HTTPError
-
-        identity, secret, token = self._credentials()
-        sign = AWS4Auth(identity, secret, self._location.region, "s3", session_token=token)
-        try:
-            with requests.Session() as session:
-                session.trust_env = False  # neither proxies, nor roots, nor ~/.netrc
-                fields = {"Accept-Encoding": "identity", **headers}
-                request = requests.Request(method, url, headers=fields, data=body, auth=sign)
-                with session.send(
-                    session.prepare_request(request),
-                    timeout=TIMEOUT,
-                    allow_redirects=False,
-                    stream=True,
-                ) as answer:
-                    limit = 1 + (most if answer.status_code == 200 else _MAX_ERROR)
-                    parts: list[bytes] = []
-                    # Until nothing comes: urllib3 tells only then that there should be more.
-                    while limit and (part := answer.raw.read(limit, decode_content=False)):
-                        parts.append(part)
-                        limit -= len(part)
-                    status, given = answer.status_code, answer.headers
-        except (OSError, ValueError, HTTPError) as error:
-            # The type only: a message may hold the request, and with it the session token.
-            raise self._unreachable(type(error).__name__) from None
-        data = b"".join(parts)
-        found = _CODE.search(data[:_MAX_ERROR]) if status != 200 or method == "PUT" else None
-        region = given.get("x-amz-bucket-region", "")
+        answer = exchange.send(
+            method,
+            url,
+            headers={**headers, **signing.dated(self._clock())},
+            body=body,
+            most=most,
+            sign=signing.signer(self._credentials.get(), self._location.region, "s3"),
+            proxy=endpoint.proxy(os.environ),
+            timeout=TIMEOUT,
+        )
+        # A copy may fail after its 200, with the error in the body (CopyObject).
+        failed = answer.status != 200 or method == "PUT"
+        found = _CODE.search(answer.body[: exchange.MAX_REPLY]) if failed else None
+        region = answer.headers.get("x-amz-bucket-region", "")
         return Reply(
-            status,
+            answer.status,
             found[1].decode() if found else "",
-            given.get("ETag", ""),
+            answer.headers.get("ETag", ""),
             region if _REGION.fullmatch(region) else "",
-            data,
+            answer.body,
         )
 
     def send(
@@ -143,30 +106,30 @@ class Exchange:
         *,
         headers: Mapping[str, str] | None = None,
         body: bytes = b"",
-        most: int = _MAX_ERROR,
+        most: int = exchange.MAX_REPLY,
     ) -> Reply:
-        """Send a request, again if the store is busy, and return its last reply.
+        """Send a request, again if it may be answered then, and return its last reply.
 
         Args:
             method: HTTP method.
             name: Of the object, below the prefix.
             headers: Header fields.
             body: What to send.
-            most: Bytes that are read of a good reply, and one more.
+            most: Bytes of a good reply.
 
         Raises:
-            TransportError: No whole reply came (``store-unreachable``).
+            PolicyError, TransportError: From `exchange.send` and `Chain.get`.
         """
         url = self._location.url(name)
         for delay in DELAYS:
             try:
                 reply = self._once(method, url, headers or {}, body, most)
-                # A copy may fail after its 200, with the error in the body (CopyObject).
-                busy = reply.status == 429 or reply.code in ("SlowDown", "InternalError")
-                if not busy and (reply.status < 500 or reply.status in (501, 505, 507)):
+                if reply.code in _STALE:
+                    self._credentials.forget()
+                elif not reply.busy:
                     return reply
             except errors.TransportError as error:
-                if error.code != "store-unreachable":
+                if error.code != "aws-unreachable":
                     raise
             self._sleep(delay)
         return self._once(method, url, headers or {}, body, most)
@@ -175,6 +138,12 @@ class Exchange:
         """Return the error that a reply means which was not hoped for."""
         said = reply.code or f"status {reply.status}"
         where = str(self._location)
+        if reply.busy:
+            return errors.TransportError(
+                f"store {where} is busy ({said})",
+                code="store-busy",
+                hint="try again in a minute",
+            )
         if reply.status == 507 or reply.code in _FULL:
             return errors.TransportError(
                 f"store {where} is full ({said})",
@@ -194,8 +163,6 @@ class Exchange:
                 code="store-bucket",
                 hint="make the bucket, or correct its name and the endpoint",
             )
-        if reply.status >= 500 or reply.status == 429 or reply.status == 200:
-            return self._unreachable(said)
         return errors.TransportError(
             f"store {where} refuses ({said})",
             code="store-refused",

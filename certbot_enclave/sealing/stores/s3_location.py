@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from urllib.parse import parse_qsl, quote, urlsplit
 
 from certbot_enclave import errors
+from certbot_enclave.aws import arn, endpoint
 
 # Amazon S3 User Guide, "General purpose bucket naming rules".
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
@@ -16,7 +17,6 @@ _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _PREFIX = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*")
 _MAX_PREFIX = 900
 _REGION = re.compile(r"[a-z0-9-]{1,40}")
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _FORM = "s3://BUCKET/PREFIX?region=REGION, and perhaps &endpoint=https://HOST"
 
 
@@ -54,18 +54,9 @@ class Location:
 
 def _endpoint(argument: str, text: str) -> str:
     try:
-        parts = urlsplit(text)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        raise _wrong(argument, "endpoint is no URL") from None
-    plain = parts.scheme == "http" and host in _LOOPBACK
-    whole = not (parts.username or parts.password or parts.query or parts.fragment)
-    if not host or not whole or parts.path not in ("", "/"):
-        raise _wrong(argument, "endpoint must be a scheme, a host and perhaps a port")
-    # A session token would cross the net readable.
-    if parts.scheme != "https" and not plain:
-        raise _wrong(argument, "endpoint must be https, or http on loopback")
-    return text.rstrip("/")
+        return endpoint.base(text)
+    except ValueError as error:
+        raise _wrong(argument, f"endpoint is {error}") from None
 
 
 def parse(argument: str) -> Location:
@@ -98,7 +89,9 @@ def parse(argument: str) -> Location:
     if "endpoint" in table:
         base = f"{_endpoint(argument, table['endpoint'])}/{bucket}"
     else:
-        domain = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
+        domain = arn.domain(region)
+        if not domain:
+            raise _wrong(argument, "expected a region of Amazon's")
         # Amazon's certificate has one label before its name, and dots would make it more.
         base = (
             f"https://s3.{region}.{domain}/{bucket}"

@@ -2,7 +2,6 @@
 """What other tests take for granted of LocalStack, and what it says if it is missing."""
 
 import base64
-import json
 
 import pytest
 from cbor2 import dumps
@@ -14,30 +13,16 @@ from tests.support.world import localstack as world_localstack
 pytestmark = pytest.mark.xdist_group("localstack")
 
 
-def _kms(localstack, target, **request):
-    reply = localstack.ask(
-        "kms",
-        body=json.dumps(request),
-        headers={
-            "Content-Type": "application/x-amz-json-1.1",
-            "X-Amz-Target": f"TrentService.{target}",
-        },
-    )
-    assert reply.status_code == 200, reply.text
-    return reply.json()
-
-
 def test_kms_decrypts_for_the_key_in_a_document(localstack):
-    arn = _kms(localstack, "CreateKey")["KeyMetadata"]["Arn"]
+    arn = localstack.kms("CreateKey")["KeyMetadata"]["Arn"]
     assert arn.startswith("arn:aws:kms:eu-central-1:")
     plain = base64.b64encode(b"data key").decode()
-    blob = _kms(localstack, "Encrypt", KeyId=arn, Plaintext=plain)["CiphertextBlob"]
-    assert _kms(localstack, "Decrypt", KeyId=arn, CiphertextBlob=blob)["Plaintext"] == plain
+    blob = localstack.kms("Encrypt", KeyId=arn, Plaintext=plain)["CiphertextBlob"]
+    assert localstack.kms("Decrypt", KeyId=arn, CiphertextBlob=blob)["Plaintext"] == plain
     public = rsa.generate_private_key(public_exponent=65537, key_size=2048).public_key()
     spki = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     document = dumps([b"", {}, dumps({"public_key": spki}), b""])
-    reply = _kms(
-        localstack,
+    reply = localstack.kms(
         "Decrypt",
         KeyId=arn,
         CiphertextBlob=blob,

@@ -20,32 +20,42 @@ def stored(enclave, localstack):
     return enclave
 
 
+@pytest.fixture(params=["simulated", "awskms"])
+def sealed(request, stored, localstack):
+    """The same, and who seals: for the recipient in a document, without a look at its PCRs."""
+    if request.param == "awskms":
+        arn = localstack.kms("CreateKey")["KeyMetadata"]["Arn"]
+        stored.extra |= {"sealer": f"awskms:{arn}", "aws-endpoint": localstack.url}
+    return stored
+
+
 def _restore(enclave):
     return enclave.run(
         "certbot-enclave", "restore", *enclave.directories, *enclave.settings("--"), "--json"
     )
 
 
-def test_account_and_certificate_are_back_and_renew(stored, owner, ca, localstack):
-    done = _restore(stored)
+def test_account_and_certificate_are_back_and_renew(sealed, owner, ca):
+    done = _restore(sealed)
     assert (done.code, "holds no bundle" in done.err) == (1, True), done.err
-    table = stored.registered()
+    table = sealed.registered()
     owner.publish(table["records"])
-    stored.issue().ok()
-    certificate, asked = stored.certificate(), ca.counts()["requests"]
-    stored.reboot()
-    _restore(stored).ok()
-    assert stored.certificate() == certificate
+    sealed.issue().ok()
+    certificate, asked = sealed.certificate(), ca.counts()["requests"]
+    sealed.reboot()
+    _restore(sealed).ok()
+    assert sealed.certificate() == certificate
     assert ca.counts()["requests"] == asked, "the CA was asked"
-    stored.renew().ok()
-    renewed = stored.certificate()
+    sealed.renew().ok()
+    renewed = sealed.certificate()
     assert renewed != certificate
-    assert stored.said().account_uri == table["account"]
-    stored.reboot()
-    _restore(stored).ok()
-    assert stored.certificate() == renewed
+    assert sealed.said().account_uri == table["account"]
+    assert sealed.said().sealing_scheme == sealed.extra.get("sealer", "simulated").split(":")[0]
+    sealed.reboot()
+    _restore(sealed).ok()
+    assert sealed.certificate() == renewed
     assert len(ca.accounts()) == 1
-    assert list(stored.bundle.parent.iterdir()) == []
+    assert list(sealed.bundle.parent.iterdir()) == []
 
 
 def test_store_that_is_away_is_no_empty_store(stored):

@@ -2,11 +2,13 @@
 """The S3 store on LocalStack."""
 
 import threading
+import time
 import uuid
 
 import pytest
 
 from certbot_enclave import errors
+from certbot_enclave.aws.credentials import Chain
 from certbot_enclave.interfaces import Stored
 from certbot_enclave.sealing.stores.s3 import S3Store
 from tests.support.world.localstack import IDENTITY, REGION, SECRET
@@ -24,7 +26,7 @@ def store(localstack, bucket):
     def make(bucket=bucket):
         return S3Store(
             f"//{bucket}/a/b.c_d?region={REGION}&endpoint={localstack.url}",
-            credentials=lambda: (IDENTITY, SECRET, "session"),
+            Chain({"AWS_ACCESS_KEY_ID": IDENTITY, "AWS_SECRET_ACCESS_KEY": SECRET}, time.time),
         )
 
     return make

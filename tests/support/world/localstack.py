@@ -6,9 +6,11 @@ It checks neither attestation documents nor the conditions of key policies.
 
 from __future__ import annotations
 
+import json
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import requests
 from requests_aws4auth import AWS4Auth
@@ -101,6 +103,17 @@ class LocalStack(Server):
                 auth=AWS4Auth(IDENTITY, SECRET, REGION, service),
                 timeout=30,
             )
+
+    def kms(self, operation: str, **request: Any) -> dict[str, Any]:
+        """Ask the key service, and return its reply."""
+        headers = {
+            "Content-Type": "application/x-amz-json-1.1",
+            "X-Amz-Target": f"TrentService.{operation}",
+        }
+        reply = self.ask("kms", body=json.dumps(request), headers=headers)
+        reply.raise_for_status()
+        table: dict[str, Any] = reply.json()
+        return table
 
     def bucket(self, name: str) -> str:
         """Make a bucket, and return its name."""

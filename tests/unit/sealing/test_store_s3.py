@@ -9,11 +9,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from certbot_enclave import errors
+from certbot_enclave.aws.credentials import Chain
 from certbot_enclave.interfaces import Stored
-from certbot_enclave.sealing.stores import s3, s3_exchange, s3_location
+from certbot_enclave.sealing.stores import s3, s3_location
 from certbot_enclave.sealing.stores.s3 import S3Store
 
 SECRETS = ("AKIDENTITY", "very-secret", "session-token")
+NAMES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+NOW = 1_800_000_000.0
 ETAG = '"0123abcd"'
 
 
@@ -85,8 +88,19 @@ def liar():
 
 @pytest.fixture
 def store(liar):
+    return _store(liar.url, liar)
+
+
+def _chain(**other):
+    return Chain(dict(zip(NAMES, SECRETS, strict=True)) | other, lambda: NOW)
+
+
+def _store(url, liar, credentials=None):
     return S3Store(
-        f"//bucket/prefix?endpoint={liar.url}", lambda: SECRETS, sleep=liar.waited.append
+        f"//bucket/prefix?endpoint={url}",
+        credentials or _chain(),
+        clock=lambda: NOW,
+        sleep=liar.waited.append,
     )
 
 
@@ -121,6 +135,7 @@ def test_read_is_one_signed_request(liar, store):
     assert "Credential=AKIDENTITY/" in headers["Authorization"]
     assert "/us-east-1/s3/aws4_request" in headers["Authorization"]
     assert headers["X-Amz-Security-Token"] == "session-token"
+    assert headers["X-Amz-Date"] == "20270115T080000Z"
     assert liar.waited == []
 
 
@@ -227,7 +242,7 @@ def test_busy_or_broken_is_tried_a_few_times(liar, store, answer):
     assert liar.waited == [0.3, 1.0]
     liar.waited.clear()
     liar(answer)
-    expected = "store-refused" if answer.status == 400 else "store-unreachable"
+    expected = "aws-unreachable" if answer.status == 200 else "store-busy"
     assert _code(store.read) == expected
     assert liar.waited == [0.3, 1.0, 3.0]
 
@@ -237,23 +252,22 @@ def test_copy_that_fails_after_its_200_is_tried_again_and_not_taken_for_done(lia
     liar(failed, Answer(200, b"<CopyObjectResult/>"), Answer(200, ETag='"new"'))
     assert _next(store)() == '"new"'
     liar(failed)
-    assert _code(_next(store)) == "store-unreachable"
+    assert _code(_next(store)) == "store-busy"
     liar(_error(200, "Odd"))
-    assert _code(_next(store)) == "store-unreachable"
+    assert _code(_next(store)) == "store-refused"
 
 
 def test_write_that_fails_after_its_200_is_not_taken_for_done(liar, store):
     answer = _error(200, "Odd", ETag=ETAG)
     liar(answer)
-    assert _code(_first(store)) == "store-unreachable"
+    assert _code(_first(store)) == "store-refused"
 
 
 def test_nobody_there(liar):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
-        away = S3Store(f"//bucket/prefix?endpoint={url}", lambda: SECRETS, liar.waited.append)
-        assert _code(away.read) == "store-unreachable"
+        assert _code(_store(url, liar).read) == "aws-unreachable"
     assert liar.waited == [0.3, 1.0, 3.0]
 
 
@@ -337,32 +351,42 @@ def test_huge_error_is_not_read_whole(liar, store):
 # --- credentials and the library ---
 
 
-def test_credentials_of_the_environment(monkeypatch):
-    names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
-    for name in names:
-        monkeypatch.delenv(name, raising=False)
-    assert _code(s3_exchange.environment_credentials) == "store-credentials"
-    monkeypatch.setenv(names[0], "id")
-    assert _code(s3_exchange.environment_credentials) == "store-credentials"
-    monkeypatch.setenv(names[1], "secret")
-    assert s3_exchange.environment_credentials() == ("id", "secret", None)
-    monkeypatch.setenv(names[2], "token")
-    assert s3_exchange.environment_credentials() == ("id", "secret", "token")
+def test_credentials_come_by_the_usual_chain(liar, monkeypatch):
+    for name, value in zip(NAMES, SECRETS, strict=True):
+        monkeypatch.setenv(name, value)
+    liar(Answer(200, b"bundle", ETag=ETAG))
+    assert S3Store(f"//bucket/prefix?endpoint={liar.url}").read().data == b"bundle"
+    assert f"Credential={SECRETS[0]}/" in liar.asked[0][2]["Authorization"]
 
 
 def test_missing_credentials_are_not_waited_for(liar):
-    def none():
-        raise errors.TransportError("none", code="store-credentials")
-
-    store = S3Store(f"//bucket/prefix?endpoint={liar.url}", none, liar.waited.append)
-    assert _code(store.read) == "store-credentials"
+    store = _store(liar.url, liar, _chain(AWS_SECRET_ACCESS_KEY=""))
+    assert _code(store.read) == "aws-credentials"
     assert (liar.asked, liar.waited) == ([], [])
+
+
+@pytest.mark.parametrize("code", ["ExpiredToken", "InvalidToken", "InvalidAccessKeyId"])
+def test_refused_credentials_are_fetched_anew(liar, code):
+    class Counting(Chain):
+        found = 0
+
+        def _find(self):
+            self.found += 1
+            return super()._find()
+
+    chain = Counting(dict(zip(NAMES, SECRETS, strict=True)), lambda: NOW)
+    store = _store(liar.url, liar, chain)
+    liar(_error(400, code), Answer(200, b"bundle", ETag=ETAG))
+    assert store.read().data == b"bundle"
+    assert (chain.found, liar.waited) == (2, [0.3])
+    liar(_error(403, code))
+    assert _code(store.read) == "store-refused"
 
 
 def test_image_without_the_library_says_so(monkeypatch):
     monkeypatch.setitem(sys.modules, "requests_aws4auth", None)
     code = _code(lambda: S3Store("//bucket/prefix?region=eu-west-1"), errors.PolicyError)
-    assert code == "store-extra-missing"
+    assert code == "aws-extra-missing"
 
 
 # --- where it is ---
@@ -406,6 +430,9 @@ WRONG = [
     "//bucket/prefix?region=eu.evil.test",
     "//bucket/prefix?region=",
     "//bucket/prefix?endpoint=http://s3.test",
+    "//bucket/prefix?region=eu-middle-earth",
+    "//bucket/prefix?region=us-iso-east-1",
+    "//bucket/prefix?endpoint=http://localhost:9000",
     "//bucket/prefix?endpoint=ftp://127.0.0.1",
     "//bucket/prefix?endpoint=https://",
     "//bucket/prefix?endpoint=https://me:secret@s3.test",
