@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from tests.fuzz import caa, device, differential, documents, evidence, images, policies
+from tests.fuzz import caa, device, differential, documents, envelopes, evidence, images, policies
 from tests.fuzz.engine import Target
 
 TARGETS: Mapping[str, Target] = MappingProxyType(
@@ -18,6 +18,7 @@ TARGETS: Mapping[str, Target] = MappingProxyType(
         "evidence": Target(evidence.make, evidence.judge),
         "eif": Target(images.make, images.judge),
         "nsm": Target(device.make, device.judge),
+        "cms": Target(envelopes.make, envelopes.judge),
         "caa": Target(caa.make, caa.judge),
         "answer": Target(caa.make_answer, caa.judge_answer),
     }
@@ -29,13 +30,14 @@ GUIDED: Mapping[str, Sequence[bytes]] = MappingProxyType({"caa": caa.PIECES, "an
 # format is not our own; and ten million for CAA.
 SOAK: Mapping[str, int] = MappingProxyType(
     {
-        "cbor": 5_000_000,
+        "cbor": 4_500_000,
         "cose": 1_000_000,
         "document": 1_500_000,
         "policy": 700_000,
         "evidence": 500_000,
         "eif": 800_000,
         "nsm": 500_000,
+        "cms": 500_000,
         "caa": 6_000_000,
         "answer": 4_000_000,
     }

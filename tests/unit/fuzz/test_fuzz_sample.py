@@ -55,6 +55,7 @@ SAMPLE = {
         | {f"eif-signature{name}" for name in ("", "-certificate", "-cose", "-format", "-pcr")},
     ),
     "nsm": (2000, {"nsm-response", "nsm-unknown", "nsm-invalid-index", "nsm-read-only-index"}),
+    "cms": (4000, {"ber-malformed", "kms-envelope-format"}),
     "caa": (4000, CAA | {"caa-malformed-tag"}),
     # A tag that is no word spoils the message.
     "answer": (6000, CAA | {"lookup-failed"}),
