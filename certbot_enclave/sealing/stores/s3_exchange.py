@@ -12,14 +12,13 @@ from typing import NamedTuple
 from certbot_enclave import errors
 from certbot_enclave.aws import endpoint, exchange, signing
 from certbot_enclave.aws.credentials import Chain
-from certbot_enclave.sealing.stores.s3_location import Location
+from certbot_enclave.sealing.stores.s3_location import REGION, Location
 
 TIMEOUT = (5.0, 30.0)  # seconds, to connect and between bytes
 DELAYS = (0.3, 1.0, 3.0)  # seconds before each further try
 # Amazon S3 API Reference, "REST error responses". The document is XML, but nothing else of it is
 # needed, and this reads any reply at all.
 _CODE = re.compile(rb"<Error>(?:(?!<Error>).){0,4096}?<Code>([A-Za-z]{1,60})</Code>", re.DOTALL)
-_REGION = re.compile(r"[a-z0-9-]{1,40}")
 _FULL = ("QuotaExceeded", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded")
 _BUSY = ("SlowDown", "InternalError")
 _STALE = ("ExpiredToken", "InvalidToken", "InvalidAccessKeyId")
@@ -95,7 +94,7 @@ class Exchange:
             answer.status,
             found[1].decode() if found else "",
             answer.headers.get("ETag", ""),
-            region if _REGION.fullmatch(region) else "",
+            region if REGION.fullmatch(region) else "",
             answer.body,
         )
 

@@ -16,7 +16,7 @@ _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 # that signing implementations disagree about. Keys have at most 1024 bytes.
 _PREFIX = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*")
 _MAX_PREFIX = 900
-_REGION = re.compile(r"[a-z0-9-]{1,40}")
+REGION = re.compile(r"[a-z0-9-]{1,40}")
 _FORM = "s3://BUCKET/PREFIX?region=REGION, and perhaps &endpoint=https://HOST"
 
 
@@ -84,7 +84,7 @@ def parse(argument: str) -> Location:
         raise _wrong(argument, "a prefix has no . or .. between its slashes")
     # What other makes of S3 take for theirs if they have none.
     region = table.get("region", "us-east-1" if "endpoint" in table else "")
-    if not _REGION.fullmatch(region):
+    if not REGION.fullmatch(region):
         raise _wrong(argument, "expected a region")
     if "endpoint" in table:
         base = f"{_endpoint(argument, table['endpoint'])}/{bucket}"

@@ -429,6 +429,7 @@ WRONG = [
     "//bucket/prefix",
     "//bucket/prefix?region=eu.evil.test",
     "//bucket/prefix?region=",
+    "//bucket/prefix?region=eu.evil.test&endpoint=https://s3.test",
     "//bucket/prefix?endpoint=http://s3.test",
     "//bucket/prefix?region=eu-middle-earth",
     "//bucket/prefix?region=us-iso-east-1",
