@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -33,6 +32,7 @@ from certbot_enclave.settings import (
 
 NSM = "/dev/nsm"
 _REAL = ("nsm", "oyster")  # in the order in which auto asks them
+_KEYS = ("accounts", "archive", "keys")  # directories below certbot's config directory
 CLOCK_TOLERANCE = 60.0  # seconds between our clock and the hardware's (docs/guard.md)
 
 
@@ -275,7 +275,9 @@ def start(
             hint="set account_key to derived, or name a store",
         )
     if not attester.simulated and not settings.switch("allow_disk"):
-        ram.require([*paths, Path(tempfile.gettempdir())])
+        # certbot writes keys there, and would follow a link.
+        ram.require([*paths, *(directories.config / name for name in _KEYS)])
+        ram.require([ram.temporary()], below=False)  # a share of the host's may be mounted there
     state = State(directories.config, store=store, sealer=sealer, attester=attester)
     own_server = {**saved, **(table or {})}.get("server", "")
     return Runtime(settings, directories, attester, sealer, state, clock, str(own_server))

@@ -122,6 +122,23 @@ def test_real_enclave_keeps_everything_in_ram(monkeypatch, real, directories, sh
     assert not start({}, Directories(**places)).simulated
 
 
+@pytest.mark.parametrize("name", ["accounts", "archive", "keys"])
+def test_real_enclave_follows_no_link_to_a_disk(real, directories, name):
+    directories.config.mkdir()
+    (directories.config / name).symlink_to(Path(__file__).parent)
+    assert _code({}, directories) == "directory-on-disk"
+    real(allow_disk=True)
+    assert start({}, directories).settings.stated()["allow_disk"] is True
+
+
+def test_real_enclave_without_a_temporary_directory(monkeypatch, real, directories):
+    def none():
+        raise FileNotFoundError("no usable temporary directory")
+
+    monkeypatch.setattr("tempfile.gettempdir", none)
+    assert _code({}, directories, kind=errors.PolicyError) == "directory-temporary"
+
+
 def test_unwritable_directory_is_said(options, shm):
     (shm / "file").touch()
     places = Directories(shm / "file", shm / "work", shm / "logs")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Keys go to RAM only."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,9 @@ def test_tmpfs_passes_even_where_nothing_exists_yet():
 
 @pytest.mark.parametrize("path", ["/proc", "/proc/self/not-there", "/sys"])
 def test_other_file_systems_are_refused_by_name(path):
-    with pytest.raises(errors.PolicyError, match=r"is on /(proc|sys), file system type") as caught:
+    with pytest.raises(
+        errors.PolicyError, match=r"is on /(proc|sys), file system type (proc|sysfs),"
+    ) as caught:
         ram.require([Path("/dev/shm"), Path(path)])
     assert caught.value.code == "directory-on-disk"
 
@@ -41,8 +44,35 @@ def test_unwritable_is_refused(tmp_path):
 
 def test_what_cannot_be_looked_at_is_an_error():
     with pytest.raises(errors.TransportError) as caught:
-        ram._filesystem_type(Path("/no/such/path"))
+        ram._filesystem_type(-1, Path("/no/such/path"))
     assert caught.value.code == "directory-unreadable"
+
+
+def test_mount_that_is_not_in_the_table_is_named_by_its_directory(monkeypatch):
+    monkeypatch.setattr(ram.mounts, "read", tuple)
+    with pytest.raises(errors.PolicyError) as caught:
+        ram.require([Path("/proc/self")])
+    # PROC_SUPER_MAGIC
+    assert re.fullmatch(
+        r"/proc/self is on /proc/\d+, file system type 0x9fa0, expected tmpfs or ramfs",
+        str(caught.value),
+    )
+
+
+def test_temporary_directory_is_the_one_in_use(monkeypatch, shm):
+    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.setenv("TMPDIR", str(shm))
+    assert ram.temporary() == shm
+
+
+def test_no_temporary_directory_is_an_error(monkeypatch):
+    def none():
+        raise FileNotFoundError("no usable temporary directory")
+
+    monkeypatch.setattr("tempfile.gettempdir", none)
+    with pytest.raises(errors.PolicyError) as caught:
+        ram.temporary()
+    assert caught.value.code == "directory-temporary"
 
 
 def test_names_that_cannot_be_followed_are_an_error(tmp_path):
