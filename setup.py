@@ -49,6 +49,7 @@ setup(
             "python-hcl2==8.1.4",
             "requests-aws4auth==1.4.0",
             "ruff==0.17.6",
+            "setuptools==84.2.1",
             "trustme==1.2.1",
             "types-setuptools",
         ],
