@@ -43,7 +43,17 @@ print(os.waitstatus_to_exitcode(status), wall, usage.ru_utime + usage.ru_stime, 
 """
 
 
-def _run(command: Sequence[str], environment: Mapping[str, str], log: Path) -> Cost:
+def run(command: Sequence[str], environment: Mapping[str, str], log: Path) -> Cost:
+    """Run a command once.
+
+    Args:
+        command: Absolute path of a program, and arguments.
+        environment: All of it.
+        log: Takes what it prints.
+
+    Raises:
+        RuntimeError: It failed.
+    """
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(log), *command],
         env=dict(environment),
@@ -63,7 +73,7 @@ def compare(ours: Command, peer: Command, *, runs: int, log: Path) -> tuple[list
     found: tuple[list[Cost], list[Cost]] = ([], [])
     for turn in range(runs + 1):
         for costs, command in zip(found, (ours, peer), strict=True):
-            cost = _run(*command(), log)
+            cost = run(*command(), log)
             if turn:
                 costs.append(cost)
     return found

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The benchmarks (``make bench``): documents and names per second, cold start, issuance."""
+"""The benchmarks (``make bench``): documents and names per second, starts, issuance, restarts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks import caa, documents
+from benchmarks import caa, documents, footprint, restart, sealing
 from benchmarks.alternating import compare, report
 from tests.conftest import CORPUS
 from tests.support.ca.launcher import TestCA
@@ -107,6 +107,14 @@ def main() -> int:
         caa.run(3)
         verification(Path(folder), args.runs * 2)
         issuance(Path(folder), args.runs)
+        for name, measure, runs in (
+            ("sealing", sealing.run, 9),
+            ("restart", restart.run, 7),
+            ("footprint", footprint.run, 5),
+        ):
+            place = Path(folder, name)
+            place.mkdir()
+            measure(place, runs)
     return 0
 
 

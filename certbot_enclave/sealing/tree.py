@@ -110,13 +110,14 @@ class _Reader:
 
     def _file(self, path: str) -> None:
         with (self._top / path).open("rb") as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            data = file.read(MAX_FILE + 1)
-        if len(data) > MAX_FILE:
+            status = os.fstat(file.fileno())
+            # A limit for the read would make room for all of it, for each of thousands of files.
+            data = file.read() if status.st_size <= MAX_FILE else b""
+        if max(status.st_size, len(data)) > MAX_FILE:
             raise errors.SealError(
                 f"{self._top / path} is larger than {MAX_FILE} bytes", code="bundle-too-large"
             )
-        self._add(File(path, carried.file_mode(mode), data))
+        self._add(File(path, carried.file_mode(stat.S_IMODE(status.st_mode)), data))
 
     def _all(self, folder: str) -> None:
         for name in self._names(folder):

@@ -7,7 +7,7 @@ from importlib.metadata import entry_points
 
 import pytest
 
-from certbot_enclave import cli, doors, errors, policy, settings, verification
+from certbot_enclave import cli, doors, errors, policy, registry, settings, verification
 from certbot_enclave.account import derived
 from certbot_enclave.attestation import measurements, nsm, oyster
 from certbot_enclave.caa import assessment, formats, issuers
@@ -110,6 +110,13 @@ def test_sealers_and_stores_are_those_that_are_installed():
     page = text_of("docs/oyster-account.md")
     for text in (oysterkms.SEAL_PATH, oysterkms._INFO.decode(), derived.PATH):
         assert f"`{text}`" in page
+
+
+def test_components_that_may_be_brought():
+    rows = rows_below("\n" + text_of("docs/extending.md"), "# Components of your own")
+    shown = {tuple(cell.strip("`") for cell in row[1:]) for row in rows}
+    groups = registry._GROUPS.items()
+    assert shown == {(known.__name__, group, kind) for known, (group, kind) in groups}
 
 
 def test_policy_members_are_all_described():
