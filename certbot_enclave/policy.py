@@ -64,7 +64,7 @@ class Policy(NamedTuple):
         authorities: CAs beyond the public ones.
         staging: Accept staging directories.
         conditions: Conditions accepted by name.
-        sealing: Accepted ``scheme`` or ``scheme:key``; empty accepts any real scheme.
+        sealing: Accepted ``scheme:key`` or ``scheme``; empty accepts ``oysterkms:image`` alone.
         settings: Name -> accepted value that is not the default.
         images: Name -> Oyster image id, 32 bytes: PCR0-2 and PCR16 in one digest.
     """

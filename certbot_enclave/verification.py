@@ -81,7 +81,8 @@ _JUDGED_ELSEWHERE = frozenset(
         "bind_pcr",
     }
 )
-_ANY_SEALING = "any real scheme bound to the measurements"
+_BOUND_SEALING = "oysterkms:image"  # the one that the measurements alone decide about
+_KEYED = frozenset({"awskms", "oysterkms"})  # what they are worth is a matter of the key
 _MOCKS = frozenset({"oysterkms:mock"})
 _BINDABLE = frozenset(str(index) for index in range(16, 32))
 # These say where something public is written, and weaken nothing.
@@ -256,14 +257,15 @@ def _check_conditions(said: Statement, policy: Policy, *, simulated: bool) -> No
         )
     full = f"{said.sealing_scheme}:{said.sealing_key}"
     weak = (said.sealing_scheme == "simulated" or full in _MOCKS) and not simulated
-    # Any other key of this scheme is for code that somebody else decides about, so the policy has
-    # to name it in full.
-    loose = said.sealing_scheme == "oysterkms" and said.sealing_key != "image"
+    # Under any other key somebody else decides which code unseals, so the policy has to name it: in
+    # full, where the scheme alone would let the host bring a key of its own.
+    bound = full == _BOUND_SEALING or (said.sealing_scheme == "simulated" and not weak)
+    loose = said.sealing_scheme in _KEYED and not bound
     named = {full} if loose else {said.sealing_scheme, full}
-    if weak or ((policy.sealing or loose) and not named & policy.sealing):  # 15
+    if weak or ((policy.sealing or not bound) and not named & policy.sealing):  # 15
         raise errors.StatementError(
             f"state is sealed by {said.sealing_scheme} {said.sealing_key}, "
-            f"accepted: {', '.join(sorted(policy.sealing)) or _ANY_SEALING}",
+            f"accepted: {', '.join(sorted(policy.sealing)) or _BOUND_SEALING}",
             code="sealing",
             hint=f'if it is acceptable: [accept] sealing = ["{full}"]',
         )

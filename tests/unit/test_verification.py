@@ -309,7 +309,7 @@ def test_root_of_aws_is_no_simulation_even_if_it_is_named(monkeypatch, root):
     assert "under the AWS Nitro root" in lines[0]
     assert _code(forge.evidence(conditions=("simulated",)), trust_root=root) == "condition"
     assert _code(forge.evidence(sealing_scheme="simulated"), trust_root=root) == "sealing"
-    with pytest.raises(errors.StatementError, match="accepted: any real scheme"):
+    with pytest.raises(errors.StatementError, match="accepted: oysterkms:image"):
         _verify(forge.evidence(sealing_scheme="simulated"), trust_root=root)
     named = POLICY._replace(sealing=frozenset({"simulated"}))
     assert _code(forge.evidence(sealing_scheme="simulated"), named, trust_root=root) == "sealing"

@@ -76,7 +76,7 @@ def _faulty(*names, oyster=False):
             case "condition":
                 said["conditions"] = ("alias-zone:cdn.example",)
             case "sealing":
-                policy = policy._replace(sealing=frozenset({"oysterkms"}))
+                policy = policy._replace(sealing=frozenset({"awskms"}))
             case "setting":
                 said["settings"]["allow_disk"] = True
             case "domain":

@@ -153,12 +153,13 @@ def test_named_root_accepts_the_condition_simulated_and_no_other():
 
 # --- 15: sealing ---
 
-ARN = STATEMENT.sealing_key
+ARN = "arn:aws:kms:eu-central-1:111122223333:key/1"
+AWS = {"sealing_scheme": "awskms", "sealing_key": ARN}
 SEALING = {
-    "nothing named": (set(), True),
-    "scheme": ({"awskms"}, True),
+    "nothing named": (set(), False),
+    "scheme": ({"awskms"}, False),
     "scheme and key": ({f"awskms:{ARN}"}, True),
-    "one of several": ({"oysterkms", "awskms"}, True),
+    "one of several": ({"oysterkms", f"awskms:{ARN}"}, True),
     "another scheme": ({"oysterkms"}, False),
     "another key": ({f"awskms:{ARN}0"}, False),
     "beginning of the key": ({f"awskms:{ARN[:-1]}"}, False),
@@ -168,17 +169,31 @@ SEALING = {
 
 
 @pytest.mark.parametrize(("accepted", "holds"), SEALING.values(), ids=SEALING)
-def test_sealing(accepted, holds):
+def test_a_key_of_aws_is_accepted_in_full_only(accepted, holds):
     policy = POLICY._replace(sealing=frozenset(accepted))
     if holds:
-        assert _verify(policy).statement.sealing_scheme == "awskms"
+        assert _verify(policy, **AWS).statement.sealing_scheme == "awskms"
     else:
-        assert _refused(policy).code == "sealing"
+        refused = _refused(policy, **AWS)
+        assert (refused.code, f'"awskms:{ARN}"' in refused.hint) == ("sealing", True)
+
+
+@pytest.mark.parametrize(
+    ("accepted", "holds"), [(set(), False), ({"third"}, True), ({"third:k"}, True), ({"k"}, False)]
+)
+def test_a_sealing_that_nobody_here_knows_has_to_be_named(accepted, holds):
+    policy = POLICY._replace(sealing=frozenset(accepted))
+    said = {"sealing_scheme": "third", "sealing_key": "k"}
+    if holds:
+        assert _verify(policy, **said).statement.sealing_key == "k"
+    else:
+        assert _refused(policy, **said).code == "sealing"
 
 
 def test_error_names_the_sealing():
     policy = POLICY._replace(sealing=frozenset({"b", "a"}))
-    assert str(_refused(policy)) == f"state is sealed by awskms {ARN}, accepted: a, b"
+    assert str(_refused(policy, **AWS)) == f"state is sealed by awskms {ARN}, accepted: a, b"
+    assert str(_refused(**AWS)) == f"state is sealed by awskms {ARN}, accepted: oysterkms:image"
 
 
 def test_simulated_sealing_goes_with_a_simulated_enclave():

@@ -50,7 +50,7 @@ def test_json_says_the_same(world):
     assert table["account"] == STATEMENT.account_uri
     assert table["thumbprint"] == STATEMENT.thumbprint
     assert table["measurements"] == str(world.policy)
-    assert table["sealing"] == {"scheme": "awskms", "key": STATEMENT.sealing_key}
+    assert table["sealing"] == {"scheme": "oysterkms", "key": "image"}
     assert table["state"] == {"generation": 3, "restored_from": 2}
     assert table["certificates"] == [
         {"names": ["example.com"], "serial": "1f", "spki_sha256": "ab" * 32}
