@@ -38,6 +38,7 @@ eab_keys                   {}                external account -> HMAC key, base6
 reuse_authorizations       false             a valid authorization serves later orders
 retry_after                1                 seconds, in Retry-After
 lifetime_days              90                of certificates
+renew_after_days           null              ARI (RFC 9773): suggested so long after issuance
 overrides                  {}                directory entries to replace; null removes one
 account_location_origin    null              origin in newAccount's Location, in place of ours
 stall_limit*               120               seconds after which a stalled request is dropped

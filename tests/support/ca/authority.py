@@ -25,6 +25,7 @@ STATIC_PATHS = {
 }
 DIRECTORY_PATH = "/directory"
 TERMS_PATH = "/terms"
+RENEWAL_INFO_PATH = "/renewal-info"
 
 
 class Authority:
@@ -65,6 +66,8 @@ class Authority:
         if identities is None or identities:
             meta["caaIdentities"] = identities or [config.issuer_name]
         entries: dict[str, Any] = {name: self.static_url(name) for name in STATIC_PATHS}
+        if config.renew_after_days is not None:
+            entries["renewalInfo"] = self.base_url + RENEWAL_INFO_PATH
         entries |= {"meta": meta} | config.overrides
         return {name: value for name, value in entries.items() if value is not None}
 

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from tests.support.ca.authority import Authority
 from tests.support.ca.csr import spki
 from tests.support.ca.jose import b64url_decode
-from tests.support.ca.messages import Reply, Signed, owned
+from tests.support.ca.messages import Reply, Signed, json_reply, owned, time_text
 from tests.support.ca.problem import Problem, malformed
 from tests.support.ca.state import Certificate
 
@@ -22,6 +24,27 @@ def certificate(ca: Authority, signed: Signed, number: int) -> Reply:
     with ca.state.lock:
         found = owned(ca.state.certificates, number, signed)
         return Reply(200, found.chain, PEM_CHAIN)
+
+
+def renewal_info(ca: Authority, name: str) -> Reply:
+    """Suggest when to renew (RFC 9773 section 4.2): one day, a set time after issuance.
+
+    Args:
+        ca: The CA.
+        name: base64url of the authority key identifier, a dot, base64url of the serial number.
+    """
+    _, dot, serial = name.partition(".")
+    number = int.from_bytes(b64url_decode(serial, "serial number"), "big")
+    with ca.state.lock:
+        made = [made.leaf for made in ca.state.certificates.values()]
+    found = next((leaf for leaf in made if dot and leaf.serial_number == number), None)
+    if found is None or ca.config.renew_after_days is None:
+        raise malformed("there is no such certificate", status=404)
+    start = found.not_valid_before_utc + timedelta(days=ca.config.renew_after_days)
+    window = {"start": time_text(start), "end": time_text(start + timedelta(days=1))}
+    reply = json_reply({"suggestedWindow": window})
+    reply.headers["Retry-After"] = str(ca.config.retry_after)
+    return reply
 
 
 def revoke(ca: Authority, signed: Signed, _: int) -> Reply:

@@ -50,6 +50,7 @@ class Config:
     reuse_authorizations: bool = False
     retry_after: int = 1
     lifetime_days: float = 90.0
+    renew_after_days: float | None = None
     overrides: dict[str, str | None] = field(default_factory=dict)
     account_location_origin: str | None = None
     stall_limit: float = 120.0

@@ -21,6 +21,7 @@ RESOURCES = {
     "challenge",
     "finalize",
     "certificate",
+    "renewalInfo",
     "revokeCert",
     "keyChange",
 }

@@ -9,7 +9,13 @@ import traceback
 from collections.abc import Callable
 
 from tests.support.ca import accounts, authorizations, certificates, orders
-from tests.support.ca.authority import DIRECTORY_PATH, STATIC_PATHS, TERMS_PATH, Authority
+from tests.support.ca.authority import (
+    DIRECTORY_PATH,
+    RENEWAL_INFO_PATH,
+    STATIC_PATHS,
+    TERMS_PATH,
+    Authority,
+)
 from tests.support.ca.control import Fault
 from tests.support.ca.jose import ALGORITHMS, json_object, parse_jwk, parse_jws
 from tests.support.ca.messages import Reply, Request, Signed, json_reply, problem_reply
@@ -51,6 +57,8 @@ def route(path: str) -> tuple[str, int]:
     for resource, static in STATIC_PATHS.items():
         if path == static:
             return resource, 0
+    if path.startswith(RENEWAL_INFO_PATH + "/"):
+        return "renewalInfo", 0
     match = NUMBERED.fullmatch(path)
     if match and (match[1], match[3]) in SUFFIXES:
         return SUFFIXES[match[1], match[3]], int(match[2])
@@ -97,6 +105,10 @@ def _answer(ca: Authority, request: Request) -> Reply:
         if request.method != "GET":
             raise malformed("GET is expected", status=405)
         return json_reply(ca.directory())
+    if resource == "renewalInfo":
+        if request.method != "GET":
+            raise malformed("GET is expected", status=405)
+        return certificates.renewal_info(ca, request.path.rpartition("/")[2])
     if resource == "newNonce":
         if request.method not in ("GET", "HEAD"):
             raise malformed("HEAD or GET is expected", status=405)
