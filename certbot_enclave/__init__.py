@@ -52,6 +52,8 @@ Named Arguments
 ``--enclave-hooks``                    exact commands that certbot's hooks may run
 ``--enclave-evidence``                 where evidence is written
                                        (CONFIG_DIR/enclave/evidence.json)
+``--enclave-budget``                   what may be asked of the CA: one less than Let's Encrypt
+                                       allows, or none for no limit
 ``--enclave-wait-for-caa``             how long to wait for CAA records, e.g. 30m
 ``--enclave-settings``                 another settings file; simulated enclaves only
 =====================================  ==========================================================

@@ -20,6 +20,7 @@
     ├── GateError                    the CAA gate is closed
     ├── UpdateError                  a DNS server does not make the change that was asked for
     ├── AccountError                 the ACME account is missing, foreign or refused by the CA
+    ├── ThriftError                  the CA is not asked now: it would be too much, or in the way
     ├── DeployError                  key and chain could not be handed to the TLS server
     └── ExtensionError               a third-party component does not fit its interface
 
@@ -28,6 +29,8 @@ is in ``hint``.
 """
 
 from __future__ import annotations
+
+from datetime import datetime
 
 
 class Error(Exception):
@@ -166,6 +169,27 @@ class AccountError(Error):
     """The ACME account is missing, foreign, or refused by the CA."""
 
     advice = "find out where the account went; it is never replaced by another one"
+
+
+class ThriftError(Error):
+    """The CA is not asked now: it would be once too often, or another enclave is ordering.
+
+    Attributes:
+        retry_at: When it may be asked; aware. None if no time makes it so.
+    """
+
+    advice = "nothing was asked; wait until then, or for one run of certbot: --enclave-budget none"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str,
+        hint: str | None = None,
+        retry_at: datetime | None = None,
+    ) -> None:
+        super().__init__(message, code=code, hint=hint)
+        self.retry_at = retry_at
 
 
 class DeployError(Error):

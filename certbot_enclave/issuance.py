@@ -10,20 +10,20 @@ from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
 
-from certbot_enclave import errors, lineages, looks
+from certbot_enclave import errors, lineages, looks, requested_names
 from certbot_enclave import evidence as evidence_module
 from certbot_enclave import settings as settings_module
-from certbot_enclave.account import pcr, registration
+from certbot_enclave.account import keeping, pcr
 from certbot_enclave.account.ca import ExternalAccount
 from certbot_enclave.account.gate import Gate
 from certbot_enclave.account.registration import Registered, Registration, Request
 from certbot_enclave.caa import formats, lookup, resolvers, verdict
-from certbot_enclave.caa.names import check_name
 from certbot_enclave.caa.verdict import Verdict
 from certbot_enclave.deploy import files
 from certbot_enclave.looks import Look, Seen
 from certbot_enclave.runtime import Runtime
 from certbot_enclave.sealing import ram
+from certbot_enclave.thrift.orders import Orders
 
 POLL = 15.0  # seconds between looks while waiting for CAA
 
@@ -57,6 +57,7 @@ class Issuance:
         self._registered: Registered | None = None
         self._looks: dict[str, Look] = {}
         self._unsealed = False
+        self._orders: Orders | None = None
         self.ordered: frozenset[str] = frozenset()
 
     def _deployment(self) -> Path | None:
@@ -85,38 +86,10 @@ class Issuance:
         return self.runtime.own_server in ("", self.registered.ca.url)
 
     def names(self, requested: Iterable[str]) -> frozenset[str]:
-        """Check names that a certificate is wanted for.
-
-        Returns:
-            Lower-case A-labels.
-
-        Raises:
-            PolicyError: A name cannot be bound by CAA (``name-refused``), http-01 cannot validate
-                it (``name-wildcard``), or the settings do not allow it (``name-unlisted``).
-        """
-        names = frozenset(check_name(name) for name in requested)
-        if not names:
-            raise errors.PolicyError(
-                "no domain is named", code="names-missing", hint="name it: -d NAME"
-            )
-        allowed = frozenset(self.runtime.settings.list("domains"))
-        # A real enclave's names are measured; without a list it may ask for nothing.
-        limited = bool(allowed) or not self.runtime.simulated
-        for name in sorted(names):
-            if name.startswith("*."):
-                raise errors.PolicyError(
-                    f"http-01 cannot validate the wildcard {name}",
-                    code="name-wildcard",
-                    hint="name each host",
-                )
-            if limited and name not in allowed:
-                raise errors.PolicyError(
-                    f"{name} is not among the domains {', '.join(sorted(allowed)) or '(none)'}",
-                    code="name-unlisted",
-                    hint="add it to domains in the settings; in a simulated enclave: "
-                    "certbot-enclave register -d NAMES",
-                )
-        return names
+        """Check names that a certificate is wanted for; as `requested_names.check`."""
+        return requested_names.check(
+            requested, self.runtime.settings, simulated=self.runtime.simulated
+        )
 
     def register(
         self,
@@ -318,7 +291,9 @@ class Issuance:
         """
         self.ordered = names
         deadline = monotonic() + self._wait
-        gate = Gate(self._check, monotonic)
+        if not self._trial:
+            self._orders = self._new_orders()
+        gate = Gate(self._check, monotonic, self._orders)
         while True:
             try:
                 gate.open(names)
@@ -334,6 +309,20 @@ class Issuance:
                 sleep(min(POLL, left))
         self.registered.handle.bind(gate=gate)
         self._keep_evidence()
+
+    def _new_orders(self) -> Orders:
+        live = self.runtime.directories.config / "live"
+        return Orders(
+            keeping.book(self.runtime, self.registered.key),
+            directory=self.registered.ca.url,
+            account=self.registered.uri,
+            held=lambda names: lineages.serials(live, names),
+        )
+
+    def validating(self) -> None:
+        """Note that the CA is about to be asked to validate what was ordered."""
+        if self._orders is not None:
+            self._orders.validating()
 
     def evidence(self, nonce: bytes | None = None) -> bytes:
         """Make evidence about the account, and CAA of all names as last seen in this run."""
@@ -364,7 +353,7 @@ class Issuance:
 
     def save(self) -> None:
         """Seal the state."""
-        registration.seal(self.runtime, self.registered.key)
+        keeping.seal(self.runtime, self.registered.key)
 
     def deploy(self, name: str, key: Path, fullchain: Path) -> None:
         """Hand a certificate to the TLS server, if the settings say where.
@@ -385,11 +374,18 @@ class Issuance:
         )
         self._report(f"deployed {name} to {directory / name}")
 
+    def keep(self) -> None:
+        """Seal what certbot has written, if it is new, with what became of the order."""
+        if self._trial:
+            return
+        if self._orders is not None:
+            self._orders.conclude()
+        self.save()
+
     def finish(self) -> None:
         """Renew evidence and bundle after certbot has written what it got."""
         self._keep_evidence()
-        if not self._trial:
-            self.save()
+        self.keep()
 
 
 def _readable(settings: settings_module.Settings, name: str) -> str | None:

@@ -49,6 +49,19 @@ def dns_names(certificate: x509.Certificate) -> frozenset[str]:
     return frozenset(san.value.get_values_for_type(x509.DNSName))
 
 
+def serials(live: Path, names: frozenset[str]) -> frozenset[int]:
+    """Return the serial numbers of the certificates for exactly these names.
+
+    Raises:
+        AccountError: A certificate cannot be read (``lineage-unreadable``).
+    """
+    return frozenset(
+        certificate.serial_number
+        for _, certificate in certificates(live)
+        if dns_names(certificate) == names
+    )
+
+
 def names(live: Path, certname: str | None) -> list[str]:
     """Return the names of an existing certificate, for ``--cert-name NAME`` without ``-d``.
 

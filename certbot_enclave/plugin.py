@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from acme import challenges
 from certbot import achallenges, configuration, interfaces
@@ -52,6 +52,8 @@ class Configurator(common.Configurator):
     """Authenticator and installer for certificates that only an attested enclave can get."""
 
     description = "Obtain certificates that only an attested enclave can get (RFC 8657 CAA)"
+    # certbot makes one plugin for each certificate that it renews.
+    _before: ClassVar[Configurator | None] = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -102,12 +104,17 @@ class Configurator(common.Configurator):
         if config.verb == "renew" and not self._given("wait-for-caa"):
             # What the first certonly waited for is in the renewal file; a timer asks again anyway.
             given["wait_for_caa"] = ""
+        if not self._given("budget"):
+            # Said for one run, by a person; certbot keeps it in the renewal file all the same.
+            given.pop("budget", None)
         runtime = runtime_module.start(given, directories, measured=self.conf("settings"))
         doors.check_environment(os.environ, runtime.settings)
         doors.check_certbot(config, runtime.settings)
         from certbot_enclave import continuity
         from certbot_enclave.issuance import Issuance
 
+        if Configurator._before is not None:
+            Configurator._before._keep()  # it may be authenticator only, and was told of nothing
         trial = config.dry_run or config.verb == "reconfigure"
         self._issuance = Issuance(runtime, report=display_util.notify, trial=trial)
         # An order goes through us: check_certbot refuses every other authenticator beside us.
@@ -124,6 +131,7 @@ class Configurator(common.Configurator):
             self._issuance.adopt(server, names)
         if server == config.server:
             config.account = registered.certbot_id
+        Configurator._before = self
         self._issuance.open_gate(names)
         atexit.register(self._finish)
 
@@ -177,6 +185,8 @@ class Configurator(common.Configurator):
             responses.append(response)
             resources.append(http01.Resource(achall.chall, response, validation))
         config = self.config
+        if self._issuance is not None:
+            self._issuance.validating()
         with _translated():
             self._responder = http01.Responder(config.http01_address, config.http01_port, resources)
         return responses
@@ -198,8 +208,9 @@ class Configurator(common.Configurator):
         self._lineages[Path(fullchain_path).parent.name] = (key_path, fullchain_path)
 
     def renew_deploy(self, lineage: interfaces.RenewableCert, *args: Any, **kwargs: Any) -> None:
-        """Remember what :meth:`restart` hands to the TLS server."""
+        """Seal the new certificate, and remember what :meth:`restart` hands to the TLS server."""
         self._lineages[lineage.lineagename] = (lineage.key_path, lineage.fullchain_path)
+        self._keep()
 
     def enhance(self, domain: str, enhancement: str, options: Any = None) -> None:
         """See :meth:`certbot.interfaces.Installer.enhance`."""
@@ -223,6 +234,7 @@ class Configurator(common.Configurator):
         """
         if self._issuance is None:
             return
+        self._keep()
         with _translated():
             if not self._lineages and self._issuance.ordered:  # `certonly -i` calls only this
                 from certbot_enclave import lineages
@@ -231,6 +243,18 @@ class Configurator(common.Configurator):
             for name, (key_path, fullchain_path) in sorted(self._lineages.items()):
                 self._issuance.deploy(name, Path(key_path), Path(fullchain_path))
             self._lineages = {}
+
+    def _keep(self) -> None:
+        """Seal at once what certbot has written: a crash from here on does not lose it.
+
+        If that fails, the certificate is deployed nevertheless; `_finish` tries again, and says so.
+        """
+        if self._issuance is None or not self._issuance.ordered:
+            return
+        try:
+            self._issuance.keep()
+        except errors.Error:
+            logger.debug("", exc_info=True)
 
     def _finish(self) -> None:
         """Renew evidence and bundle; runs at exit, since plain certonly calls no plugin later."""

@@ -94,6 +94,13 @@ TABLE = (
     Setting("deploy_reload", "", "command that makes the TLS server use the new certificate"),
     Setting("hooks", (), "exact commands that certbot's hooks may run"),
     Setting("evidence", "", "where evidence is written (CONFIG_DIR/enclave/evidence.json)"),
+    Setting(
+        "budget",
+        "",
+        "what may be asked of the CA: one less than Let's Encrypt allows, or none for no limit",
+        relevant=False,
+        choices=("", "none"),
+    ),
     Setting("wait_for_caa", "", "how long to wait for CAA records, e.g. 30m", relevant=False),
 )
 BY_NAME = {setting.name: setting for setting in TABLE}

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 from certbot_enclave import errors
+from certbot_enclave.thrift.orders import Orders
 
 OPEN_FOR = 300.0  # seconds of monotonic time after a passing check (docs/guard.md)
 
@@ -18,15 +19,18 @@ class Gate:
         check: Looks up and judges CAA for the names; returns if it is exclusive for all of them,
             raises `GateError` or `TransportError` if not.
         monotonic: Clock in seconds that never goes back.
+        orders: Writes each order down before it is placed; None for a trial, which leaves no trace.
     """
 
     def __init__(
         self,
         check: Callable[[frozenset[str]], None],
         monotonic: Callable[[], float] = time.monotonic,
+        orders: Orders | None = None,
     ) -> None:
         self._check = check
         self._monotonic = monotonic
+        self._orders = orders
         self._names: frozenset[str] = frozenset()
         self._passed = 0.0
 
@@ -65,6 +69,15 @@ class Gate:
                 hint="run the command again",
             )
 
+    def require_reserved(self, names: frozenset[str]) -> None:
+        """Return when an order for exactly these names stands in the ledger, and in the store.
+
+        Raises:
+            ThriftError, SealError, EnclaveError, TransportError: As `Orders.reserve`.
+        """
+        if self._orders is not None:
+            self._orders.reserve(names)
+
     def check_again(self, names: frozenset[str]) -> None:
         """Return if the gate was opened for exactly these names, and CAA is exclusive still.
 
@@ -74,6 +87,8 @@ class Gate:
         """
         self.require(names)
         self.open(names)
+        if self._orders is not None:
+            self._orders.finalizing()
 
 
 def _list(names: frozenset[str]) -> str:

@@ -27,6 +27,14 @@ class Gate(Protocol):
     def require(self, names: frozenset[str]) -> None:
         """Return if the gate is open for exactly these names; raise `GateError` otherwise."""
 
+    def require_reserved(self, names: frozenset[str]) -> None:
+        """Return when an order for exactly these names stands in the ledger, and in the store.
+
+        Raises:
+            ThriftError: The CA is not asked now.
+            SealError, EnclaveError, TransportError: The ledger cannot be stored.
+        """
+
     def check_again(self, names: frozenset[str]) -> None:
         """Check CAA now, then as `require`."""
 
@@ -198,6 +206,7 @@ def check(signing_input: bytes, binding: Binding) -> None:
     Raises:
         GuardError: It may not.
         GateError: It asks for a certificate, and the gate is closed.
+        ThriftError, SealError, EnclaveError: It orders one, and that cannot be written down first.
         TransportError: It asks for a certificate, and CAA cannot be looked up.
     """
     request = jws.parse(signing_input)
@@ -215,7 +224,9 @@ def check(signing_input: bytes, binding: Binding) -> None:
         if url == binding.account_uri:
             raise _refuse("an account update is for certbot-enclave only", "account-update")
     elif "identifiers" in payload:
-        _gate(binding).require(_new_order(payload))
+        names = _new_order(payload)
+        _gate(binding).require(names)
+        _gate(binding).require_reserved(names)
     elif payload.keys() == {"csr"}:
         _gate(binding).check_again(_csr_names(payload, binding))
     elif "certificate" in payload:

@@ -26,12 +26,14 @@ from josepy.errors import DeserializationError
 from certbot_enclave import errors
 from certbot_enclave.account import derived, pcr
 from certbot_enclave.account import key as account_key
-from certbot_enclave.account.ca import CA, ExternalAccount, origin
+from certbot_enclave.account.ca import CA, ExternalAccount
 from certbot_enclave.account.guard import Binding
+from certbot_enclave.account.keeping import book, seal
 from certbot_enclave.account.key import Attached, EnclaveJWK
 from certbot_enclave.interfaces import IDerivingSealer
 from certbot_enclave.runtime import Runtime, spki
 from certbot_enclave.sealing import tree
+from certbot_enclave.thrift import ledger
 
 _LOST = "the store holds none"
 _UNKNOWN = "the CA knows none with our key"
@@ -129,6 +131,7 @@ class Registration:
                 does not come from where the settings say (``account-key-source``).
             SealError, FormatError, VerificationError: Stored state cannot be used.
             EnclaveError: The attester is broken, or the clock is wrong.
+            ThriftError: So many accounts were asked for that the CA would refuse the next.
             TransportError: CA, store or sealer cannot be reached.
         """
         runtime = self._runtime
@@ -248,9 +251,7 @@ class Registration:
                     code="external-account-missing",
                     hint="get credentials from the CA; give --eab-kid and --eab-hmac-file",
                 )
-            uri = ca.new_account(
-                pending.key, email=request.email, external_account=request.external_account
-            )
+            uri = self._new_account(pending.key, ca, request)
         _check_expected(uri, expected)
         account = Account(
             messages.RegistrationResource(body=messages.Registration(), uri=uri), pending.key
@@ -266,6 +267,19 @@ class Registration:
         self._pending_path.unlink()
         seal(self._runtime, account.key)
         return self._registered(account, ca, handle, uri, new=new)
+
+    def _new_account(self, key: EnclaveJWK, ca: CA, request: Request) -> str:
+        kept = book(self._runtime, key)
+        entry = kept.reserve(ledger.ACCOUNT, self._server)
+        outcome = ledger.FAILED
+        try:
+            uri = ca.new_account(
+                key, email=request.email, external_account=request.external_account
+            )
+            outcome = ledger.ISSUED
+        finally:
+            kept.conclude(entry, outcome)
+        return uri
 
     def _confirm(
         self, account: Account, ca: CA, pending: _Pending | None, expected: str
@@ -330,45 +344,6 @@ class Registration:
                 code="account-ambiguous",
             )
         return accounts[0] if accounts else None
-
-
-def seal(runtime: Runtime, key: EnclaveJWK) -> None:
-    """Seal the state, with the accounts that are in it, and this key to speak for it.
-
-    Raises:
-        AccountError: As `registered_uris`.
-        SealError, EnclaveError, TransportError: As `State.save`.
-    """
-    accounts = registered_uris(runtime.directories.config)
-    names = _names(runtime.own_server or key.key.directory, accounts)
-    runtime.state.save(accounts, spki(key.key.public), names=names)
-
-
-def _names(directory: str, accounts: tuple[str, ...]) -> dict[str, str]:
-    """Return whose a bundle is: the enclave's own directory, and its account there.
-
-    The account has no name before it is registered. A CA's account URIs have the origin of its
-    directory, which `CA` holds.
-    """
-    own = [uri for uri in accounts if uri.startswith(f"{origin(directory)}/")]
-    return {"directory": directory, **({"account": own[0]} if len(own) == 1 else {})}
-
-
-def registered_uris(config_dir: Path) -> tuple[str, ...]:
-    """Return the URIs of all accounts below certbot's config directory, at any CA, sorted.
-
-    Raises:
-        AccountError: A file of an account cannot be read (``account-unreadable``).
-    """
-    uris = set()
-    for path in config_dir.glob("accounts/**/regr.json"):
-        try:
-            uris.add(str(json.loads(path.read_bytes())["uri"]))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise errors.AccountError(
-                f"account file {path} cannot be read: {error}", code="account-unreadable"
-            ) from error
-    return tuple(sorted(uris))
 
 
 def _certbot_id(key: EnclaveJWK) -> str:

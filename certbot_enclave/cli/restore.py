@@ -23,12 +23,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Bring back what an earlier boot sealed; 0 too if this boot has done so before."""
+    """Bring back what an earlier boot sealed, or what another enclave sealed since."""
     from certbot_enclave import continuity, lineages
-    from certbot_enclave.account import registration
+    from certbot_enclave.account import keeping
 
     issuance = inside.start(args)
-    mark = continuity.restore(issuance)
+    mark = continuity.refresh(issuance)
     if mark.generation == 0:
         raise errors.SealError(
             "the store holds no bundle, so there is nothing to restore",
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
         }
         for name, certificate in lineages.certificates(config / "live")
     ]
-    accounts = registration.registered_uris(config)
+    accounts = keeping.registered_uris(config)
     if args.json:
         table = {
             "generation": mark.restored_from,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 
 # Names of our own files below ``enclave/`` that outlive a restart.
-OWN = ("looks.json", "pending.json", "settings.json")
+OWN = ("ledger.json", "looks.json", "pending.json", "settings.json")
 KINDS = ("cert", "chain", "fullchain", "privkey")
 
 _KIND = f"(?:{'|'.join(KINDS)})"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from certbot_enclave import errors
-from certbot_enclave.interfaces import IAttester, ISealer, IStateStore
+from certbot_enclave.interfaces import IAttester, ISealer, IStateStore, Stored
 from certbot_enclave.sealing import bundle, tree
 
 _MARK = "enclave/boot.json"
@@ -28,6 +28,7 @@ class Mark:
         version: What the store calls that bundle; empty before the first.
         sealed: Digest of what is in it; empty if that is not known.
         writing: SHA-256 of the next generation while it is on its way to the store, else empty.
+        holder: 16 random bytes, lower-case hex: this boot of this enclave, in the ledger.
     """
 
     bundle_id: str
@@ -36,11 +37,20 @@ class Mark:
     version: str = ""
     sealed: str = ""
     writing: str = ""
+    holder: str = ""
 
 
 def _digest(accounts: Iterable[str], entries: Iterable[tree.Entry]) -> str:
     about = json.dumps(sorted(accounts)) + tree.digest(entries)
     return hashlib.sha256(about.encode()).hexdigest()
+
+
+def _older(generation: int, mark: Mark) -> errors.SealError:
+    return errors.SealError(
+        f"the store holds generation {generation}, this boot is at {mark.generation}",
+        code="bundle-older",
+        hint="the host went back to an older bundle; what is in RAM stays in use",
+    )
 
 
 class State:
@@ -69,8 +79,10 @@ class State:
             mark = Mark(**json.loads(self._path.read_text(encoding="utf-8")))
             # As strict as a bundle: what `save` makes of it must open again at the next boot.
             if not (
-                [type(value) for value in vars(mark).values()] == [str, int, int, str, str, str]
+                [type(value) for value in vars(mark).values()]
+                == [str, int, int, str, str, str, str]
                 and bundle.ID.fullmatch(mark.bundle_id)
+                and bundle.ID.fullmatch(mark.holder)
                 and 0 <= mark.restored_from <= mark.generation
             ):
                 raise TypeError("a member has the wrong type")
@@ -81,6 +93,23 @@ class State:
             raise errors.SealError(
                 f"{self._path} is damaged: {error}", code="state-damaged"
             ) from error
+
+    @property
+    def holder(self) -> str:
+        """This boot, as the ledger names it.
+
+        Raises:
+            SealError: The state was not restored yet (``state-unrestored``).
+        """
+        return self._restored().holder
+
+    def _restored(self) -> Mark:
+        mark = self.mark()
+        if mark is None:
+            raise errors.SealError(
+                "state must be restored before it is sealed", code="state-unrestored"
+            )
+        return mark
 
     def _write_mark(self, mark: Mark) -> None:
         data = json.dumps(vars(mark), sort_keys=True).encode()
@@ -105,30 +134,11 @@ class State:
         if mark is not None:
             return mark
         stored = self._store.read()
+        holder = os.urandom(16).hex()
         if stored is None:
-            mark = Mark(os.urandom(16).hex(), 0, 0)
+            mark = Mark(os.urandom(16).hex(), 0, 0, holder=holder)
         else:
-            contents = bundle.open_(
-                stored.data,
-                sealer=self._sealer,
-                trust_root=self._attester.trust_root,
-                format=self._attester.format,
-                own=own,
-                bound=bound,
-            )
-            if contents.config_dir != os.fspath(self.config_dir):
-                raise errors.SealError(
-                    f"the bundle belongs to {contents.config_dir}, not to {self.config_dir}",
-                    code="bundle-directory",
-                    hint=f"use --config-dir {contents.config_dir}",
-                )
-            foreign = [uri for uri in contents.accounts if expected_account not in ("", uri)]
-            if foreign:
-                raise errors.SealError(
-                    f"the bundle holds account {foreign[0]}, the settings expect "
-                    f"{expected_account}",
-                    code="bundle-account",
-                )
+            contents = self._opened(stored, own, expected_account, bound)
             self._refuse_overwrite(contents)
             tree.restore(self.config_dir, contents.entries)
             mark = Mark(
@@ -137,9 +147,83 @@ class State:
                 contents.generation,
                 stored.version,
                 _digest(contents.accounts, contents.entries),
+                holder=holder,
             )
         self._write_mark(mark)
         return mark
+
+    def refresh(
+        self, own: Mapping[int, bytes], *, expected_account: str = "", bound: int | None = None
+    ) -> Mark:
+        """Take over what another enclave sealed since this boot last read or wrote the store.
+
+        What this boot could not seal, because the other one was first, makes way.
+
+        Raises:
+            SealError: This boot has restored nothing yet (``state-unrestored``); the store holds an
+                older generation, or nothing (``bundle-older``), or a bundle of another origin
+                (``bundle-other``); or as `restore`. Nothing is written.
+            FormatError, VerificationError, TransportError: As `restore`.
+        """
+        mark = self._settled(self._restored())
+        stored = self._store.read()
+        if (stored.version if stored else "") == mark.version:
+            self._write_mark(mark)
+            return mark
+        if stored is None:
+            raise _older(0, mark)
+        contents = self._opened(stored, own, expected_account, bound)
+        if mark.generation == 0:
+            self._refuse_overwrite(contents)
+        elif contents.bundle_id != mark.bundle_id:
+            raise errors.SealError(
+                f"the store holds bundle {contents.bundle_id}, this boot began with "
+                f"{mark.bundle_id}",
+                code="bundle-other",
+                hint="another enclave began anew in this store; what is in RAM stays in use",
+            )
+        elif contents.generation <= mark.generation:
+            raise _older(contents.generation, mark)
+        tree.replace(self.config_dir, contents.entries)
+        mark = replace(
+            mark,
+            bundle_id=contents.bundle_id,
+            generation=contents.generation,
+            version=stored.version,
+            sealed=_digest(contents.accounts, contents.entries),
+            writing="",
+        )
+        self._write_mark(mark)
+        return mark
+
+    def _opened(
+        self,
+        stored: Stored,
+        own: Mapping[int, bytes],
+        expected_account: str,
+        bound: int | None,
+    ) -> bundle.Contents:
+        contents = bundle.open_(
+            stored.data,
+            sealer=self._sealer,
+            trust_root=self._attester.trust_root,
+            format=self._attester.format,
+            own=own,
+            bound=bound,
+        )
+        if contents.config_dir != os.fspath(self.config_dir):
+            raise errors.SealError(
+                f"the bundle belongs to {contents.config_dir}, not to {self.config_dir}",
+                code="bundle-directory",
+                hint=f"use --config-dir {contents.config_dir}",
+            )
+        foreign = [uri for uri in contents.accounts if expected_account not in ("", uri)]
+        if foreign:
+            raise errors.SealError(
+                f"the bundle holds account {foreign[0]}, the settings expect {expected_account}",
+                code="bundle-account",
+            )
+        return contents
 
     def _refuse_overwrite(self, contents: bundle.Contents) -> None:
         # What a restore that was killed left behind is the bundle's own.
@@ -172,12 +256,7 @@ class State:
                 between (``store-conflict``).
             TransportError: Store or sealer cannot be reached.
         """
-        mark = self.mark()
-        if mark is None:
-            raise errors.SealError(
-                "state must be restored before it is sealed", code="state-unrestored"
-            )
-        mark = self._settled(mark)
+        mark = self._settled(self._restored())
         accounts, entries = tuple(sorted(accounts)), tree.collect(self.config_dir)
         sealed = _digest(accounts, entries)
         if sealed == mark.sealed:

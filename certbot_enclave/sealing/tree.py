@@ -282,6 +282,28 @@ def restore(config_dir: Path, entries: Iterable[Entry]) -> None:
         ) from error
 
 
+def replace(config_dir: Path, entries: Iterable[Entry]) -> None:
+    """Write what a bundle holds, and remove what it could hold and does not.
+
+    Raises:
+        SealError: As `restore` and `collect`.
+        TransportError: Something cannot be read, written or removed (``state-unwritable``).
+    """
+    wanted = tuple(entries)
+    kept = {entry.path for entry in wanted}
+    present = [entry.path for entry in collect(config_dir) if not isinstance(entry, Folder)]
+    restore(config_dir, wanted)
+    try:
+        # Backwards: certbot sees a lineage by its renewal file, which comes last.
+        for path in reversed(present):
+            if path not in kept:
+                (config_dir / path).unlink(missing_ok=True)
+    except OSError as error:
+        raise errors.TransportError(
+            f"cannot remove {path} below {config_dir}: {error.strerror}", code="state-unwritable"
+        ) from error
+
+
 def _link(path: Path, target: str) -> None:
     if path.is_symlink() and os.readlink(path) == target:
         return

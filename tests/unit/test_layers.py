@@ -23,9 +23,10 @@ LAYERS = (
     ("policy", "matching"),
     ("verification",),
     ("sealing", "challenges", "deploy", "lineages", "looks"),
+    ("thrift",),
     ("runtime",),
     ("account",),
-    ("continuity", "doors", "evidence", "issuance", "watch"),
+    ("continuity", "doors", "evidence", "issuance", "requested_names", "watch"),
     ("plugin", "cli", "__main__"),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -118,3 +118,9 @@ def test_newest_of_one_moment_is_the_one_written_last(live):
     _put(live, "a", _certificate(A), written=2)
     _put(live, "b", _certificate(A), written=1)
     assert list(lineages.newest(live, frozenset({A}))) == ["a"]
+
+
+def test_serial_numbers_of_exactly_these_names(live):
+    _put(live, "a", _certificate(A, B))
+    assert lineages.serials(live, frozenset({B})) == frozenset()
+    assert lineages.serials(live, frozenset({A, B})) == {31}

@@ -256,6 +256,7 @@ WEAKER = {
     "deploy_reload": "nginx -s reload",
     "hooks": ("/bin/true",),
     "something_new": "on",
+    "budget": "none",
     "wait_for_caa": "30m",
 }
 

@@ -15,7 +15,8 @@ from josepy.jwk import JWKEC
 from certbot_enclave import errors
 from certbot_enclave.account import key as account_key
 from certbot_enclave.account.ca import CA, ExternalAccount, origin
-from certbot_enclave.account.registration import Registration, Request, registered_uris
+from certbot_enclave.account.keeping import registered_uris
+from certbot_enclave.account.registration import Registration, Request
 from certbot_enclave.attestation import simulated
 from certbot_enclave.runtime import Directories, start
 from tests.support.world import derive

@@ -36,6 +36,9 @@ class RecordingGate:
     def require(self, names: frozenset[str]) -> None:
         self._ask("require", names)
 
+    def require_reserved(self, names: frozenset[str]) -> None:
+        self._ask("require_reserved", names)
+
     def check_again(self, names: frozenset[str]) -> None:
         self._ask("check_again", names)
 

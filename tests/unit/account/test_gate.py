@@ -92,6 +92,39 @@ def test_check_again_looks_again():
     assert _code(gate.check_again, NAMES) == "caa-open"
 
 
+class Orders:
+    """Implements what the gate tells of orders."""
+
+    def __init__(self):
+        self.told = []
+
+    def reserve(self, names):
+        self.told.append(names)
+
+    def finalizing(self):
+        self.told.append("finalizing")
+
+
+def test_orders_are_told_what_is_signed():
+    world, orders = World(), Orders()
+    gate = Gate(world.check, lambda: world.now, orders)
+    gate.open(NAMES)
+    gate.require(NAMES)
+    assert orders.told == []
+    gate.require_reserved(NAMES)
+    gate.check_again(NAMES)
+    assert orders.told == [NAMES, "finalizing"]
+    world.closed = True
+    assert _code(gate.check_again, NAMES) == "caa-open"
+    assert orders.told == [NAMES, "finalizing"]
+
+
+def test_trial_is_not_written_down():
+    gate = World().gate()
+    gate.open(NAMES)
+    assert gate.require_reserved(NAMES) is None
+
+
 def test_check_again_does_not_open_for_other_names():
     world = World()
     gate = world.gate()

@@ -226,7 +226,17 @@ def test_finalize_checks_caa_again_and_order_does_not():
     guard.check(signing_input(ORDER), binding(gate=gate))
     guard.check(signing_input({"csr": csr()}), binding(gate=gate))
     names = frozenset({"example.test"})
-    assert gate.asked == [("require", names), ("check_again", names)]
+    steps = ["require", "require_reserved", "check_again"]
+    assert gate.asked == [(step, names) for step in steps]
+
+
+def test_no_order_that_is_not_written_down():
+    class Spent(RecordingGate):
+        def require_reserved(self, names):
+            raise errors.ThriftError("once too often", code="budget-orders")
+
+    with pytest.raises(errors.ThriftError):
+        guard.check(signing_input(ORDER), binding(gate=Spent()))
 
 
 def test_nothing_by_kid_before_the_ca_named_the_account():

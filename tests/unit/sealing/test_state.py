@@ -184,6 +184,7 @@ MARK = {
     "version": "1",
     "sealed": "",
     "writing": "",
+    "holder": "cd" * 16,
 }
 DAMAGED = [
     {**MARK, "bundle_id": 1},
@@ -198,6 +199,8 @@ DAMAGED = [
     {**MARK, "bundle_id": "AB" * 16},
     {**MARK, "bundle_id": "ab" * 16 + "\n"},
     {**MARK, "generation": -5, "restored_from": -5},
+    {**MARK, "holder": ""},
+    {**MARK, "holder": 1},
     {**MARK, "restored_from": -1},
     {**MARK, "restored_from": 2},
 ]

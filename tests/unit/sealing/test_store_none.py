@@ -12,10 +12,10 @@ from certbot_enclave.sealing.stores.none import NoStore
 def test_keeps_nothing():
     store = NoStore("")
     assert verifyObject(IStateStore, store)
-    first = store.write(b"a", generation=1, replaces="")
-    assert store.read() is None
-    second = store.write(b"b", generation=2, replaces=first)
-    assert (first != second, store.read()) == (True, None)
+    for generation in (1, 2):
+        # The version of what is there now: there is nothing.
+        assert store.write(b"a", generation=generation, replaces="") == ""
+        assert store.read() is None
 
 
 def test_takes_no_argument():
