@@ -179,6 +179,17 @@ class IStateStore(Interface):
             TransportError: The store cannot be reached; never reported as "nothing stored".
         """
 
+    def version() -> str | None:
+        """Say what is there without reading all of it; replicas ask this every few seconds.
+
+        Returns:
+            The version that `read` would return with it, or None if nothing was ever stored.
+
+        Raises:
+            TransportError: As `read`.
+            FormatError: As `read`, from stores that have to look at the content.
+        """
+
     def write(data: bytes, *, generation: int, replaces: str) -> str:
         """Replace the bundle atomically: afterwards a reader sees the old bytes or the new.
 

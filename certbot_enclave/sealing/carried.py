@@ -8,6 +8,7 @@ Never carried: ``renewal-hooks`` (whoever writes there runs code), ``csr``, ``ke
 from __future__ import annotations
 
 import re
+from string import ascii_lowercase
 
 # Names of our own files below ``enclave/`` that outlive a restart.
 OWN = ("ledger.json", "looks.json", "pending.json", "settings.json")
@@ -56,6 +57,21 @@ def target_of(path: str, target: str) -> str | None:
     if not (_plain(path) and link and leads and link.groupdict() == leads.groupdict()):
         return None
     return target.removeprefix("../../")
+
+
+def generation_of(target: str) -> int:
+    """Return which of a lineage's generations a link of certbot's leads to, from 1."""
+    return int(target.removesuffix(".pem").rpartition("/")[2].lstrip(ascii_lowercase))
+
+
+def lineage_of(path: str) -> str | None:
+    """Return the lineage that a path belongs to, or None if it belongs to none."""
+    match path.split("/"):
+        case ["archive" | "live", lineage, *_] if path != "live/README":
+            return lineage
+        case ["renewal", name]:
+            return name.removesuffix(".conf")
+    return None
 
 
 def file_mode(mode: int) -> int:

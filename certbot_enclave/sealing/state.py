@@ -3,18 +3,21 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from certbot_enclave import errors
 from certbot_enclave.interfaces import IAttester, ISealer, IStateStore, Stored
-from certbot_enclave.sealing import bundle, tree
+from certbot_enclave.sealing import bundle, merging, replacing, tree
 
 _MARK = "enclave/boot.json"
+_LOCK = "enclave/boot.lock"
 
 
 @dataclass(frozen=True)
@@ -45,12 +48,33 @@ def _digest(accounts: Iterable[str], entries: Iterable[tree.Entry]) -> str:
     return hashlib.sha256(about.encode()).hexdigest()
 
 
-def _older(generation: int, mark: Mark) -> errors.SealError:
-    return errors.SealError(
-        f"the store holds generation {generation}, this boot is at {mark.generation}",
-        code="bundle-older",
-        hint="the host went back to an older bundle; what is in RAM stays in use",
+def _begun(contents: bundle.Contents, version: str, *, restored_from: int, holder: str) -> Mark:
+    return Mark(
+        contents.bundle_id,
+        contents.generation,
+        restored_from,
+        version,
+        _digest(contents.accounts, contents.entries),
+        holder=holder,
     )
+
+
+def _require_newer(contents: bundle.Contents, mark: Mark) -> None:
+    if contents.bundle_id != mark.bundle_id:
+        raise errors.SealError(
+            f"the store holds bundle {contents.bundle_id}, this enclave goes on from "
+            f"{mark.bundle_id}",
+            code="bundle-other",
+            hint="two enclaves began alone, or the host swapped the store; "
+            "start this enclave anew to go on from what is there",
+        )
+    if contents.generation <= mark.generation:
+        raise errors.SealError(
+            f"the store holds generation {contents.generation}, this enclave has seen "
+            f"{mark.generation}",
+            code="bundle-older",
+            hint="the host brought back an older bundle; what is in RAM stays in use",
+        )
 
 
 class State:
@@ -101,15 +125,7 @@ class State:
         Raises:
             SealError: The state was not restored yet (``state-unrestored``).
         """
-        return self._restored().holder
-
-    def _restored(self) -> Mark:
-        mark = self.mark()
-        if mark is None:
-            raise errors.SealError(
-                "state must be restored before it is sealed", code="state-unrestored"
-            )
-        return mark
+        return self.restored().holder
 
     def _write_mark(self, mark: Mark) -> None:
         data = json.dumps(vars(mark), sort_keys=True).encode()
@@ -134,74 +150,28 @@ class State:
         if mark is not None:
             return mark
         stored = self._store.read()
-        holder = os.urandom(16).hex()
-        if stored is None:
+        contents = self._open(stored, own, expected_account, bound) if stored else None
+        with self._alone():
+            # Another command of this boot may have been faster, and certbot be at work already.
+            mark = self.mark()
+            if mark is not None:
+                return mark
+            holder = os.urandom(16).hex()
             mark = Mark(os.urandom(16).hex(), 0, 0, holder=holder)
-        else:
-            contents = self._opened(stored, own, expected_account, bound)
-            self._refuse_overwrite(contents)
-            tree.restore(self.config_dir, contents.entries)
-            mark = Mark(
-                contents.bundle_id,
-                contents.generation,
-                contents.generation,
-                stored.version,
-                _digest(contents.accounts, contents.entries),
-                holder=holder,
-            )
-        self._write_mark(mark)
-        return mark
-
-    def refresh(
-        self, own: Mapping[int, bytes], *, expected_account: str = "", bound: int | None = None
-    ) -> Mark:
-        """Take over what another enclave sealed since this boot last read or wrote the store.
-
-        What this boot could not seal, because the other one was first, makes way.
-
-        Raises:
-            SealError: This boot has restored nothing yet (``state-unrestored``); the store holds an
-                older generation, or nothing (``bundle-older``), or a bundle of another origin
-                (``bundle-other``); or as `restore`. Nothing is written.
-            FormatError, VerificationError, TransportError: As `restore`.
-        """
-        mark = self._settled(self._restored())
-        stored = self._store.read()
-        if (stored.version if stored else "") == mark.version:
+            if stored is not None and contents is not None:
+                self._refuse_overwrite(contents)
+                tree.restore(self.config_dir, contents.entries)
+                mark = _begun(
+                    contents,
+                    stored.version,
+                    restored_from=contents.generation,
+                    holder=holder,
+                )
             self._write_mark(mark)
             return mark
-        if stored is None:
-            raise _older(0, mark)
-        contents = self._opened(stored, own, expected_account, bound)
-        if mark.generation == 0:
-            self._refuse_overwrite(contents)
-        elif contents.bundle_id != mark.bundle_id:
-            raise errors.SealError(
-                f"the store holds bundle {contents.bundle_id}, this boot began with "
-                f"{mark.bundle_id}",
-                code="bundle-other",
-                hint="another enclave began anew in this store; what is in RAM stays in use",
-            )
-        elif contents.generation <= mark.generation:
-            raise _older(contents.generation, mark)
-        tree.replace(self.config_dir, contents.entries)
-        mark = replace(
-            mark,
-            bundle_id=contents.bundle_id,
-            generation=contents.generation,
-            version=stored.version,
-            sealed=_digest(contents.accounts, contents.entries),
-            writing="",
-        )
-        self._write_mark(mark)
-        return mark
 
-    def _opened(
-        self,
-        stored: Stored,
-        own: Mapping[int, bytes],
-        expected_account: str,
-        bound: int | None,
+    def _open(
+        self, stored: Stored, own: Mapping[int, bytes], expected_account: str, bound: int | None
     ) -> bundle.Contents:
         contents = bundle.open_(
             stored.data,
@@ -224,6 +194,99 @@ class State:
                 code="bundle-account",
             )
         return contents
+
+    def behind(self) -> bool:
+        """Return whether the store may hold something else than this boot last saw there; cheap.
+
+        Raises:
+            SealError: This boot has restored nothing yet (``state-unrestored``).
+            TransportError, FormatError: As `IStateStore.version`.
+        """
+        return (self._store.version() or "") != self.restored().version
+
+    def refresh(
+        self, own: Mapping[int, bytes], *, expected_account: str = "", bound: int | None = None
+    ) -> Mark:
+        """Take what another enclave of the same image has sealed since; go forward only.
+
+        Whoever calls keeps certbot out meanwhile. The mark is written last, so that one that was
+        killed is repeated, and nothing is sealed before: the store refuses what does not follow.
+
+        Args:
+            own: This enclave's measurements.
+            expected_account: As in `restore`.
+            bound: As in `bundle.open_`.
+
+        Returns:
+            Where this boot stands now. If something of ours stayed that is in no bundle yet, the
+            next `save` seals it.
+
+        Raises:
+            SealError: As `restore`, and: this boot has restored nothing yet (``state-unrestored``);
+                the store holds nothing any more (``bundle-missing``), a bundle of another origin
+                (``bundle-other``), none that is newer (``bundle-older``), or one with another
+                account (``bundle-account``). Everything in RAM stays as it is.
+            FormatError, VerificationError, TransportError: As `restore`.
+        """
+        self.restored()
+        with self._alone():
+            mark = self._settled(self.restored())
+            stored = self._store.read()
+            if (stored.version if stored else "") == mark.version:
+                self._write_mark(mark)
+                return mark
+            if stored is None:
+                raise errors.SealError(
+                    f"the store held generation {mark.generation}, and now it holds nothing",
+                    code="bundle-missing",
+                    hint="the host withholds or lost the bundle; what is in RAM stays in use",
+                )
+            contents = self._open(stored, own, expected_account, bound)
+            present = tree.collect(self.config_dir)
+            if mark.generation == 0 and all(isinstance(entry, tree.Folder) for entry in present):
+                # Nothing was ever here, as before `restore`: another enclave was the first.
+                after = _begun(
+                    contents,
+                    stored.version,
+                    restored_from=contents.generation,
+                    holder=mark.holder,
+                )
+                wanted = contents.entries
+            else:
+                _require_newer(contents, mark)
+                after = _begun(
+                    contents,
+                    stored.version,
+                    restored_from=mark.restored_from,
+                    holder=mark.holder,
+                )
+                held = merging.accounts(present).values()
+                unsealed = _digest({*held}, present) != mark.sealed
+                wanted = merging.merge(present, contents.entries, unsealed=unsealed)
+            replacing.replace(self.config_dir, present, wanted)
+            self._write_mark(after)
+            return after
+
+    def restored(self) -> Mark:
+        """Return where this boot stands.
+
+        Raises:
+            SealError: It has restored nothing yet (``state-unrestored``), or as `mark`.
+        """
+        mark = self.mark()
+        if mark is None:
+            raise errors.SealError(
+                "state must be restored before it is sealed", code="state-unrestored"
+            )
+        return mark
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other commands of this boot from the state; a kill ends it."""
+        tree.restore(self.config_dir, [tree.Folder("enclave", 0o700)])
+        with tree.opened_lock(self.config_dir / _LOCK) as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     def _refuse_overwrite(self, contents: bundle.Contents) -> None:
         # What a restore that was killed left behind is the bundle's own.
@@ -252,11 +315,18 @@ class State:
             names: As in `bundle.make`.
 
         Raises:
-            SealError, EnclaveError: From sealer or attester; another enclave wrote to the store in
-                between (``store-conflict``).
+            SealError, EnclaveError: From sealer or attester; this boot has restored nothing yet
+                (``state-unrestored``); another enclave wrote to the store in between
+                (``store-conflict``).
             TransportError: Store or sealer cannot be reached.
         """
-        mark = self._settled(self._restored())
+        self.restored()
+        with self._alone():
+            return self._save(self._settled(self.restored()), accounts, public_key, names)
+
+    def _save(
+        self, mark: Mark, accounts: Iterable[str], public_key: bytes, names: Mapping[str, str]
+    ) -> Mark:
         accounts, entries = tuple(sorted(accounts)), tree.collect(self.config_dir)
         sealed = _digest(accounts, entries)
         if sealed == mark.sealed:

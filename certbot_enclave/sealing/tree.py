@@ -8,6 +8,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -135,18 +136,27 @@ class _Reader:
                 self._file(f"{folder}/{name}")
 
     def _links(self, lineage: str) -> list[Link] | None:
-        """Return the four links of a lineage, or None if one leads nowhere."""
-        links = []
+        """Return the four links of a lineage, or None if one leads nowhere.
+
+        certbot turns one link after the other to a new generation, and when it was killed meanwhile
+        it turns all of them back at its next start. So the older generation counts.
+        """
+        generations = []
         for kind in carried.KINDS:
             path = f"live/{lineage}/{kind}.pem"
             try:
                 target = os.readlink(self._top / path)
             except OSError:  # missing, or no link: certbot was killed before it was done
                 return None
-            inside = carried.target_of(path, target)
-            if inside is None or not (self._top / inside).is_file():
+            if carried.target_of(path, target) is None:
                 return None
-            links.append(Link(path, target))
+            generations.append(carried.generation_of(target))
+        links = []
+        for kind in carried.KINDS:
+            inside = f"archive/{lineage}/{kind}{min(generations)}.pem"
+            if not (self._top / inside).is_file():
+                return None
+            links.append(Link(f"live/{lineage}/{kind}.pem", f"../../{inside}"))
         return links
 
     def _lineages(self) -> dict[str, list[Link]]:
@@ -282,28 +292,6 @@ def restore(config_dir: Path, entries: Iterable[Entry]) -> None:
         ) from error
 
 
-def replace(config_dir: Path, entries: Iterable[Entry]) -> None:
-    """Write what a bundle holds, and remove what it could hold and does not.
-
-    Raises:
-        SealError: As `restore` and `collect`.
-        TransportError: Something cannot be read, written or removed (``state-unwritable``).
-    """
-    wanted = tuple(entries)
-    kept = {entry.path for entry in wanted}
-    present = [entry.path for entry in collect(config_dir) if not isinstance(entry, Folder)]
-    restore(config_dir, wanted)
-    try:
-        # Backwards: certbot sees a lineage by its renewal file, which comes last.
-        for path in reversed(present):
-            if path not in kept:
-                (config_dir / path).unlink(missing_ok=True)
-    except OSError as error:
-        raise errors.TransportError(
-            f"cannot remove {path} below {config_dir}: {error.strerror}", code="state-unwritable"
-        ) from error
-
-
 def _link(path: Path, target: str) -> None:
     if path.is_symlink() and os.readlink(path) == target:
         return
@@ -311,6 +299,28 @@ def _link(path: Path, target: str) -> None:
     temporary.unlink(missing_ok=True)
     temporary.symlink_to(target)
     os.replace(temporary, path)
+
+
+@contextmanager
+def opened_lock(path: Path) -> Iterator[int]:
+    """Open a file to lock; it stays, and the lock ends with the block or the process.
+
+    Args:
+        path: Its directory exists.
+
+    Raises:
+        TransportError: It cannot be opened (``state-unwritable``).
+    """
+    try:
+        opened = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise errors.TransportError(
+            f"cannot open {path}: {error.strerror}", code="state-unwritable"
+        ) from error
+    try:
+        yield opened
+    finally:
+        os.close(opened)
 
 
 def write(path: Path, data: bytes, mode: int) -> None:

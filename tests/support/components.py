@@ -80,6 +80,10 @@ class MemoryStore:
         self._reach()
         return Stored(self.written[-1], str(len(self.written))) if self.written else None
 
+    def version(self):
+        found = self.read()
+        return found.version if found else None
+
     def write(self, data, *, generation, replaces):
         self._reach()
         if replaces != (str(len(self.written)) if self.written else ""):

@@ -20,6 +20,9 @@ class NoWrite:  # type: ignore[misc]  # that is the point
     def read(self):
         return None
 
+    def version(self):
+        return None
+
 
 @implementer(IStateStore)
 class WrongArity(NoWrite):

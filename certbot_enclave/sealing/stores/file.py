@@ -42,6 +42,7 @@ class FileStore:
 
     def __init__(self, argument: str) -> None:
         self._path = Path(argument)
+        self._known: tuple[tuple[int, ...], str] | None = None
         if not self._path.is_absolute():
             raise errors.PolicyError(
                 f"expected file: and an absolute path, got file:{argument}", code="store-path"
@@ -71,6 +72,20 @@ class FileStore:
             )
         return Stored(data, hashlib.sha256(data).hexdigest())
 
+    def version(self) -> str | None:
+        """See `IStateStore.version`: the file is read anew only if the system says it changed."""
+        target = self._target()
+        try:
+            found = os.stat(target)
+        except OSError:
+            found = None  # whether it is missing or out of reach, `read` tells
+        seen = found and (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+        if seen and self._known and self._known[0] == seen:
+            return self._known[1]
+        stored = self.read()
+        self._known = (seen, stored.version) if seen and stored else None
+        return stored.version if stored else None
+
     def write(self, data: bytes, *, generation: int, replaces: str) -> str:
         """See `IStateStore.write`."""
         target = self._target()
@@ -82,8 +97,8 @@ class FileStore:
                         f"{self._path} holds another bundle than generation {generation - 1}, "
                         "which this one would replace",
                         code="store-conflict",
-                        hint="does another enclave use this store? "
-                        "restore what it wrote, and try again",
+                        hint="take what another enclave wrote, with "
+                        "`certbot-enclave follow --once`, and try again",
                     )
                 self._replace(target, data)
                 # The new name too must outlive a power failure: the CA is told of a key right

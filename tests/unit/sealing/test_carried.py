@@ -118,3 +118,29 @@ def test_folder_modes_that_are_kept(mode, kept):
 @pytest.mark.parametrize("mode", [0o777, 0o500, 0o1777, 0o770])
 def test_folder_modes_that_become_private(mode):
     assert carried.folder_mode(mode) == 0o700
+
+
+@pytest.mark.parametrize(
+    ("path", "lineage"),
+    [
+        (f"archive/{L}/privkey1.pem", L),
+        (f"archive/{L}", L),
+        (f"live/{L}/cert.pem", L),
+        (f"live/{L}/README", L),
+        (f"renewal/{L}.conf", L),
+        ("live/README", None),
+        ("live", None),
+        ("renewal", None),
+        ("accounts/ca.test/directory/ab12/regr.json", None),
+        ("enclave/looks.json", None),
+    ],
+)
+def test_lineage_of_a_path(path, lineage):
+    assert carried.lineage_of(path) == lineage
+
+
+@pytest.mark.parametrize(
+    ("target", "number"), [("a1.pem", 1), (f"../../archive/{L}/cert42.pem", 42)]
+)
+def test_generation_of_a_link(target, number):
+    assert carried.generation_of(target) == number

@@ -5,6 +5,8 @@ import errno
 import json
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pytest
 from zope.interface import implementer
@@ -16,6 +18,7 @@ from certbot_enclave.sealing import tree
 from certbot_enclave.sealing.simulated import SimulatedSealer
 from certbot_enclave.sealing.state import Mark, State
 from tests.support.components import MemoryStore
+from tests.unit.sealing import lineage_trees
 
 URI = "https://ca.test/account/1"
 
@@ -295,6 +298,7 @@ def test_modes_survive(world):
         "accounts/ca/1/regr.json": 0o644,
         "enclave": 0o700,
         "enclave/boot.json": 0o600,
+        "enclave/boot.lock": 0o600,
     }
 
 
@@ -362,3 +366,219 @@ def test_killed_between_store_and_mark_goes_on(world, monkeypatch):
     assert world.state().save([URI], b"key").generation == 3
     world.reboot()
     assert world.restore().generation == 3
+
+
+class Replica(World):
+    """Another enclave of the same image, whose config directory has the same name."""
+
+    def __init__(self, world, folder):
+        super().__init__(world.ours, world.config)
+        self.store, self._folder = world.store, folder
+        folder.mkdir()
+
+    @contextmanager
+    def here(self):
+        """Have its config directory in place of the first one's."""
+        away = self._folder / "first"
+        self.config.rename(away)
+        if (self._folder / "own").exists():
+            (self._folder / "own").rename(self.config)
+        yield self
+        if self.config.exists():
+            self.config.rename(self._folder / "own")
+        away.rename(self.config)
+
+
+@pytest.fixture
+def other(world, tmp_path):
+    return Replica(world, tmp_path / "replica")
+
+
+def _refresh(world, **expected):
+    return world.state().refresh(world.own, **expected)
+
+
+def _lineages(world):
+    return lineage_trees.days(world.config)
+
+
+def _begin(world, other):
+    """Both have generation 1, with an account and a certificate."""
+    world.restore()
+    lineage_trees.account(world.config)
+    lineage_trees.lineage(world.config, "a.test", 1)
+    world.state().save([URI], b"key")
+    with other.here():
+        other.restore()
+
+
+def test_newer_generation_is_taken(world, other):
+    _begin(world, other)
+    assert not world.state().behind()
+    with other.here():
+        lineage_trees.lineage(other.config, "a.test", 2, generation=2)
+        newer = other.state().save([URI], b"key")
+    assert world.state().behind()
+    after = _refresh(world)
+    assert _numbers(after) == (newer.bundle_id, 2, 0)
+    assert world.state().mark() == after
+    assert _lineages(world) == {"a.test": {"2"}}
+    assert not world.state().behind()
+    # What was taken is nothing new to seal, and the next generation follows it.
+    assert world.state().save([URI], b"key") == after
+    lineage_trees.lineage(world.config, "a.test", 3, generation=3)
+    assert world.state().save([URI], b"key").generation == 3
+
+
+def test_nothing_newer(world, other):
+    _begin(world, other)
+    mark = world.state().mark()
+    assert _refresh(world) == mark
+
+
+def test_lost_race_keeps_the_later_certificate_and_seals_it(world, other):
+    _begin(world, other)
+    with other.here():
+        lineage_trees.lineage(other.config, "b.test", 2)
+        other.state().save([URI], b"key")
+    lineage_trees.lineage(world.config, "a.test", 3, generation=2)
+    assert _code(world.state().save, [URI], b"key") == "store-conflict"
+    _refresh(world)
+    assert _lineages(world) == {"a.test": {"3"}, "b.test": {"2"}}
+    assert world.state().save([URI], b"key").generation == 3
+    with other.here():
+        assert _refresh(other).generation == 3
+        assert _lineages(other) == {"a.test": {"3"}, "b.test": {"2"}}
+
+
+def test_first_boot_takes_what_another_enclave_began(world, other):
+    world.restore()
+    with other.here():
+        assert other.restore().generation == 0
+    lineage_trees.account(world.config)
+    sealed = world.state().save([URI], b"key")
+    with other.here():
+        assert _numbers(_refresh(other)) == (sealed.bundle_id, 1, 1)
+        assert other.state().save([URI], b"key").generation == 1
+
+
+def test_enclave_that_began_something_itself_takes_no_other_origin(world, other):
+    world.restore()
+    with other.here():
+        other.restore()
+        lineage_trees.account(other.config)
+    lineage_trees.account(world.config)
+    world.state().save([URI], b"key")
+    with other.here():
+        before = tree.collect(other.config)
+        assert _code(_refresh, other) == "bundle-other"
+        assert tree.collect(other.config) == before
+
+
+def test_older_or_the_same_generation_is_never_taken(world, other):
+    _begin(world, other)
+    old = world.store.written[-1]
+    lineage_trees.lineage(world.config, "a.test", 2, generation=2)
+    mark = world.state().save([URI], b"key")
+    for again in (old, world.store.written[-1]):
+        world.store.written.append(again)
+        assert _code(_refresh, world) == "bundle-older"
+        assert world.state().mark() == mark
+        assert _lineages(world) == {"a.test": {"2"}}
+
+
+def test_emptied_store_is_said(world, other):
+    _begin(world, other)
+    world.store.written.clear()
+    assert _code(_refresh, world) == "bundle-missing"
+    assert _lineages(world) == {"a.test": {"1"}}
+
+
+def test_another_account_is_never_taken(world, other):
+    _begin(world, other)
+    with other.here():
+        shutil.rmtree(other.config / "accounts")
+        lineage_trees.account(other.config, URI + "0")
+        other.state().save([URI + "0"], b"key")
+    before = tree.collect(world.config)
+    assert _code(_refresh, world) == "bundle-account"
+    assert _code(_refresh, world, expected_account=URI) == "bundle-account"
+    assert tree.collect(world.config) == before
+
+
+def test_refresh_before_restore_is_refused(world):
+    assert _code(_refresh, world) == "state-unrestored"
+    assert _code(world.state().behind) == "state-unrestored"
+
+
+def test_newer_bundle_is_verified_first(world, other, theirs):
+    _begin(world, other)
+    foreign = World(theirs, world.config)
+    foreign.store = world.store
+    lineage_trees.lineage(world.config, "a.test", 2, generation=2)
+    foreign.state().save([URI], b"key")
+    mark = (world.config / "enclave" / "boot.json").read_text()
+    world.store.written.append(world.store.written[-1])
+    before = tree.collect(world.config)
+    assert _code(_refresh, world) == "bundle-foreign"
+    world.store.written.append(world.store.written[0][:-1])
+    assert isinstance(_code(_refresh, world), str)
+    assert (world.config / "enclave" / "boot.json").read_text() == mark
+    assert tree.collect(world.config) == before
+
+
+def test_own_write_that_arrived_unheard_is_no_newer_generation(world):
+    world.restore()
+    lineage_trees.account(world.config)
+    world.store = Mute()
+    assert _code(world.state().save, [URI], b"key") == "store-unreachable"
+    arrived, world.store = world.store.written, MemoryStore()
+    world.store.written = arrived
+    assert world.state().behind()
+    assert _refresh(world).generation == 1
+    assert not world.state().behind()
+
+
+def test_killed_refresh_seals_nothing_and_is_repeated(world, other, monkeypatch):
+    _begin(world, other)
+    with other.here():
+        lineage_trees.lineage(other.config, "a.test", 2, generation=2)
+        other.state().save([URI], b"key")
+
+    def killed(*_arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "symlink", killed)
+        with pytest.raises(KeyboardInterrupt):
+            _refresh(world)
+    assert _lineages(world) == {}
+    assert _code(world.state().save, [URI], b"key") == "store-conflict"
+    _refresh(world)
+    assert _lineages(world) == {"a.test": {"2"}}
+
+
+def test_commands_of_one_boot_seal_one_after_the_other(world):
+    """Each goes on from the mark that the one before left; neither loses what it had."""
+    world.restore()
+    lineage_trees.account(world.config)
+
+    def seal(_number):
+        return world.state().save([URI], b"key").generation
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(seal, range(16))) == {1}
+    assert len(world.store.written) == 1
+
+
+def test_two_restores_at_once_begin_one_boot(world):
+    with ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(lambda _number: world.restore(), range(8)))) == 1
+
+
+def test_lock_that_is_a_link_is_refused(world, tmp_path):
+    world.restore()
+    (world.config / "enclave" / "boot.lock").unlink()
+    (world.config / "enclave" / "boot.lock").symlink_to(tmp_path / "elsewhere")
+    assert _code(world.state().save, [URI], b"key") == "state-unwritable"
+    assert not (tmp_path / "elsewhere").exists()

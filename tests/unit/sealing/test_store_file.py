@@ -165,3 +165,31 @@ def test_write_that_fails_keeps_the_old_bytes(tmp_path, monkeypatch):
     assert store.read().data == b"old"
     _write(store, b"new")
     assert sorted(os.listdir(tmp_path)) == ["bundle", "bundle.previous"]
+
+
+def test_version_is_that_of_what_is_there(tmp_path):
+    store = FileStore(str(tmp_path / "bundle"))
+    assert store.version() is None
+    first = _first(store, b"one")
+    assert store.version() == first == store.read().version
+    second = store.write(b"two", generation=2, replaces=first)
+    assert store.version() == second
+    # Somebody else writes, in place and with the same size.
+    (tmp_path / "bundle").write_bytes(b"six")
+    assert store.version() == store.read().version
+    (tmp_path / "bundle").unlink()
+    assert store.version() is None
+
+
+def test_version_does_not_read_what_did_not_change(tmp_path, monkeypatch):
+    store = FileStore(str(tmp_path / "bundle"))
+    first = _first(store)
+    assert store.version() == first
+    with monkeypatch.context() as patch:
+        patch.setattr(FileStore, "read", None)
+        assert store.version() == first
+
+
+def test_version_of_a_store_that_is_not_mounted_is_an_error(tmp_path):
+    store = FileStore(str(tmp_path / "away" / "bundle"))
+    assert _code(errors.TransportError, store.version) == "store-unreachable"

@@ -1,15 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a bundle carries of certbot's tree, and what it never writes."""
 
-import errno
 import fcntl
 import os
-import shutil
 import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
@@ -369,49 +366,37 @@ def test_writers_at_once_never_mix(tmp_path):
     assert os.listdir(tmp_path) == ["file"]
 
 
-def test_what_a_newer_bundle_lacks_is_removed(tmp_path):
+def test_lock_that_is_a_link_is_refused(tmp_path):
+    (tmp_path / "lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(errors.TransportError) as caught:
+        tree.opened_lock(tmp_path / "lock").__enter__()
+    assert caught.value.code == "state-unwritable"
+    assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize("turned", range(5))
+def test_half_turned_lineage_is_the_older_one_as_certbot_will_have_it(tmp_path, turned):
     config = tmp_path / "a"
     _fill(config)
-    for name in ("kept", "gone"):
-        _lineage(config, name)
-    shutil.copytree(config, tmp_path / "b", symlinks=True)
-    certbot = ["live/gone", "archive/gone", "renewal/gone.conf"]
-    for path in certbot:
-        target = config / path
-        shutil.rmtree(target) if target.is_dir() else target.unlink()
-    _lineage(config, "kept", 2)
-    wanted = tree.collect(config)
-    tree.replace(tmp_path / "b", wanted)
-    assert _paths(tree.collect(tmp_path / "b")) == _paths(wanted)
-    assert not (tmp_path / "b" / "archive/kept/privkey1.pem").exists()
-    assert not (tmp_path / "b" / "archive/gone/privkey1.pem").exists()
-    # What no bundle carries is none of its business.
-    assert (tmp_path / "b" / "enclave/boot.json").read_bytes() == b"not carried"
-    assert (tmp_path / "b" / "renewal-hooks/pre/x").exists()
+    _lineage(config, "example.com", 9)
+    older = {entry.path: entry for entry in tree.collect(config)}
+    _lineage(config, "example.com", 10)
+    newer = {entry.path: entry for entry in tree.collect(config)}
+    for kind in carried.KINDS[turned:]:
+        link = config / "live" / "example.com" / f"{kind}.pem"
+        link.unlink()
+        link.symlink_to(f"../../archive/example.com/{kind}9.pem")
+    found = {entry.path: entry for entry in tree.collect(config)}
+    assert found == (newer if turned == 4 else older)
 
 
-def test_certbot_stops_seeing_a_lineage_before_its_files_go(tmp_path, monkeypatch):
-    _lineage(tmp_path, "gone")
-    removed, unlink = [], Path.unlink
-
-    def watched(path, **how):
-        removed.append(path.relative_to(tmp_path).as_posix())
-        unlink(path, **how)
-
-    monkeypatch.setattr(Path, "unlink", watched)
-    tree.replace(tmp_path, [])
-    assert removed[0] == "renewal/gone.conf"
-    assert removed[-1].startswith("archive/gone/")
-    assert len(removed) == 10
-
-
-def test_what_cannot_be_removed_is_said(tmp_path, monkeypatch):
-    _lineage(tmp_path, "gone")
-
-    def full(path, **_):
-        raise OSError(errno.EROFS, "Read-only file system")
-
-    monkeypatch.setattr(Path, "unlink", full)
-    with pytest.raises(errors.TransportError, match="Read-only") as caught:
-        tree.replace(tmp_path, [])
-    assert caught.value.code == "state-unwritable"
+def test_half_turned_lineage_without_the_older_one_is_not_carried(tmp_path):
+    config = tmp_path / "a"
+    _fill(config)
+    _lineage(config, "example.com", 1)
+    _lineage(config, "example.com", 2)
+    link = config / "live" / "example.com" / "cert.pem"
+    link.unlink()
+    link.symlink_to("../../archive/example.com/cert1.pem")
+    (config / "archive" / "example.com" / "privkey1.pem").unlink()
+    assert "renewal/example.com.conf" not in _paths(tree.collect(config))
