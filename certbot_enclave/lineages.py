@@ -10,6 +10,7 @@ from pathlib import Path
 from cryptography import x509
 
 from certbot_enclave import errors
+from certbot_enclave.sealing import carried
 
 
 def _read(path: Path) -> x509.Certificate:
@@ -29,6 +30,26 @@ def certificates(live: Path) -> Iterator[tuple[str, x509.Certificate]]:
     """
     for path in sorted(live.glob("*/cert.pem")):
         yield path.parent.name, _read(path)
+
+
+def whole(live: Path, name: str) -> bool:
+    """Return whether all four files of a lineage are there and belong together.
+
+    They do not while certbot turns its links to a new generation, or when it was killed then; it
+    sets that right at its next start.
+    """
+    generations = set()
+    for kind in carried.KINDS:
+        path = live / name / f"{kind}.pem"
+        try:
+            target = os.readlink(path)
+        except OSError:
+            return False
+        inside = carried.target_of(f"live/{name}/{kind}.pem", target)
+        if inside is None or not path.is_file():
+            return False
+        generations.add(carried.generation_of(inside))
+    return len(generations) == 1
 
 
 def dns_names(certificate: x509.Certificate) -> frozenset[str]:

@@ -10,18 +10,21 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import shlex
 import shutil
 import signal
 import subprocess
 import tempfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from certbot_enclave import errors
 
 TIMEOUT = 60.0  # seconds for the check and for the reload, each
 MAX_OUTPUT = 4096  # bytes of a command's output that are looked at
+_UNTOLD = ".untold"  # is there while a new pair is in place and the server may not know
 # A command gets this and nothing of our environment, which the host may have shaped.
 _ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 
@@ -130,13 +133,52 @@ def deploy(
     """
     if not name or "/" in name or name.startswith("."):
         raise errors.DeployError(f"{name!r} is no name for a certificate", code="deploy-name")
-    link = where / name
-    versions = where / ".versions" / name
-    old: str | None = None
-    new: Path | None = None
+    with _alone(where):
+        _deploy(where, name, key, chain, (("check", check), ("reload", reload)), timeout)
+
+
+@contextlib.contextmanager
+def _alone(where: Path) -> Iterator[None]:
+    """Make the directory, and keep other deployments out; a kill ends it."""
     try:
         where.mkdir(mode=0o700, parents=True, exist_ok=True)
         where.chmod(0o700)
+        opened = os.open(where, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise errors.DeployError(
+            f"cannot use {where}: {error.strerror}", code="deploy-write"
+        ) from error
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(opened)
+
+
+def holds(where: Path, name: str, *, key: bytes, chain: bytes) -> bool:
+    """Return whether a pair is in place, and the TLS server was told of it."""
+    try:
+        return (
+            not (where / ".versions" / name / _UNTOLD).exists()
+            and (where / name / "privkey.pem").read_bytes() == key
+            and (where / name / "fullchain.pem").read_bytes() == chain
+        )
+    except OSError:
+        return False
+
+
+def _deploy(
+    where: Path,
+    name: str,
+    key: bytes,
+    chain: bytes,
+    commands: Iterable[tuple[str, str]],
+    timeout: float,
+) -> None:
+    link, versions = where / name, where / ".versions" / name
+    old: str | None = None
+    new: Path | None = None
+    try:
         _own_directory(versions.parent)
         _own_directory(versions)
         if link.is_symlink():
@@ -146,6 +188,7 @@ def deploy(
         new = Path(tempfile.mkdtemp(dir=versions))
         _write(new / "privkey.pem", key, 0o600)
         _write(new / "fullchain.pem", chain, 0o644)
+        (versions / _UNTOLD).touch()
         _point(link, os.fspath(new.relative_to(where)))
     except OSError as error:
         if new is not None:
@@ -154,7 +197,7 @@ def deploy(
             f"cannot write key and chain to {link}: {error.strerror}", code="deploy-write"
         ) from error
     try:
-        for what, command in (("check", check), ("reload", reload)):
+        for what, command in commands:
             if command:
                 _run(what, command, timeout)
     except BaseException as error:
@@ -162,6 +205,7 @@ def deploy(
         if isinstance(error, errors.DeployError):
             raise errors.DeployError(f"{error}; {stays}", code=error.code) from error
         raise
+    (versions / _UNTOLD).unlink(missing_ok=True)
     for stale in versions.iterdir():
         if stale != new:
             shutil.rmtree(stale, ignore_errors=True)
@@ -174,6 +218,7 @@ def _go_back(link: Path, old: str | None, new: Path) -> str:
             link.unlink()
         else:
             _point(link, old)
+        (new.parent / _UNTOLD).unlink(missing_ok=True)
     except OSError as error:
         return f"the new certificate stays in place: {error.strerror}"
     shutil.rmtree(new, ignore_errors=True)

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtensionOID, NameOID
 
 from certbot_enclave import errors, lineages
+from certbot_enclave.sealing import carried
 
 KEY = ec.derive_private_key(7, ec.SECP256R1())
 START = datetime(2026, 3, 4, tzinfo=UTC)
@@ -124,3 +125,36 @@ def test_serial_numbers_of_exactly_these_names(live):
     _put(live, "a", _certificate(A, B))
     assert lineages.serials(live, frozenset({B})) == frozenset()
     assert lineages.serials(live, frozenset({A, B})) == {31}
+def _turned(live, name, generations):
+    """Make links as certbot does; generation 0 for none."""
+    for kind, number in zip(carried.KINDS, generations, strict=True):
+        inside = live.parent / "archive" / name / f"{kind}{number}.pem"
+        inside.parent.mkdir(parents=True, exist_ok=True)
+        (live / name).mkdir(parents=True, exist_ok=True)
+        if number:
+            inside.touch()
+            (live / name / f"{kind}.pem").symlink_to(f"../../archive/{name}/{inside.name}")
+
+
+@pytest.mark.parametrize(
+    ("generations", "whole"),
+    [
+        ((1, 1, 1, 1), True),
+        ((12, 12, 12, 12), True),
+        ((2, 1, 1, 1), False),
+        ((2, 2, 2, 1), False),
+        ((1, 1, 1, 0), False),
+    ],
+)
+def test_half_turned_lineage_is_not_whole(live, generations, whole):
+    _turned(live, A, generations)
+    assert lineages.whole(live, A) is whole
+
+
+def test_lineage_whose_files_are_gone_or_elsewhere_is_not_whole(live, tmp_path):
+    _turned(live, A, (1, 1, 1, 1))
+    (tmp_path / "archive" / A / "privkey1.pem").unlink()
+    assert not lineages.whole(live, A)
+    _turned(live, B, (1, 1, 1, 0))
+    (live / B / "privkey.pem").symlink_to(tmp_path / "archive" / B / "cert1.pem")
+    assert not lineages.whole(live, B)

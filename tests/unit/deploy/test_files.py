@@ -6,6 +6,7 @@ import os
 import select
 import shutil
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -350,3 +351,46 @@ def test_nobody_else_can_read_the_key_at_any_moment(tmp_path, monkeypatch):
     finally:
         os.umask(old)
     assert seen == [0o600, 0o700, 0o700]
+
+
+def _holds(where, number, name="example.test"):
+    return files.holds(where, name, key=b"key%d" % number, chain=b"chain%d" % number)
+
+
+def test_what_is_in_place_is_known(tmp_path):
+    assert not _holds(tmp_path, 1)
+    _deploy(tmp_path, 1, reload=TRUE)
+    assert _holds(tmp_path, 1)
+    assert not _holds(tmp_path, 2)
+    assert not files.holds(tmp_path, "example.test", key=b"key1", chain=b"chain2")
+    assert not files.holds(tmp_path, "example.test", key=b"key2", chain=b"chain1")
+    assert _code(_deploy, tmp_path, 2, check=FALSE) == "deploy-check"
+    assert _holds(tmp_path, 1)
+
+
+def test_pair_that_the_server_was_not_told_of_is_not_in_place(tmp_path):
+    """Killed between the link and the reload."""
+    _deploy(tmp_path, 1)
+    pid = os.fork()
+    if pid == 0:
+        _deploy(tmp_path, 2, reload=f"/bin/sh -c 'kill -9 {os.getpid()}; sleep 5'")
+        os._exit(0)
+    _, status = os.waitpid(pid, 0)
+    assert os.WTERMSIG(status) == 9
+    assert _pair(tmp_path) == (b"key2", b"chain2")
+    assert not _holds(tmp_path, 2)
+    _deploy(tmp_path, 2)
+    assert _holds(tmp_path, 2)
+
+
+def test_deployments_come_one_after_the_other(tmp_path):
+    seen = tmp_path / "seen"
+    command = f"/bin/sh -c 'echo in >> {seen}; sleep 0.2; echo out >> {seen}'"
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda n: _deploy(tmp_path / "tls", n, check=command), range(3)))
+    assert seen.read_text().split() == ["in", "out"] * 3
+
+
+def test_directory_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").touch()
+    assert _code(_deploy, tmp_path / "file" / "tls", 1) == "deploy-write"
