@@ -1,12 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""After a restart: what an earlier boot sealed comes back, and is used before anything is asked."""
+"""From boot to boot, and from replica to replica: restore, seal, refresh.
+
+What an earlier boot, or another enclave of the same image, has sealed is used before any CA is
+asked for anything.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from certbot_enclave import lineages
+from certbot_enclave import errors, lineages, locks
+from certbot_enclave.account import keeping, on_file
+from certbot_enclave.deploy import files
 from certbot_enclave.issuance import Issuance
 from certbot_enclave.sealing.state import Mark
 from certbot_enclave.thrift import book
@@ -34,33 +39,88 @@ def restore(issuance: Issuance) -> Mark:
     mark = runtime.state.restore(
         seen.pcrs, expected_account=runtime.settings.text("account"), bound=runtime.bound_pcr
     )
-    _deploy(issuance, frozenset())
+    for name in _good(issuance):
+        _deploy(issuance, name)
     return mark
 
 
-def refresh(issuance: Issuance) -> Mark:
-    """As `restore`; and what another enclave sealed since then is taken over, and handed on.
-
-    certbot must not run in this enclave meanwhile: what it read would change under its hands.
-
-    Returns:
-        Where this boot stands.
+def require_bundle(mark: Mark) -> None:
+    """Refuse to go on from a store in which nothing was ever sealed.
 
     Raises:
-        Error: As `restore`, and as `certbot_enclave.sealing.state.State.refresh`.
+        SealError: It holds no bundle (``bundle-missing``).
+    """
+    if mark.generation == 0:
+        raise errors.SealError(
+            "the store holds no bundle, so there is nothing to restore",
+            code="bundle-missing",
+            hint="at the very first boot: certbot-enclave register; "
+            "otherwise the host withholds or lost it",
+        )
+
+
+def require_account(issuance: Issuance) -> None:
+    """Refuse to start certbot in a boot that has no account: it would make another one.
+
+    This is the one place that decides when a boot may begin without a bundle.
+
+    Raises:
+        SealError: Nothing was restored or registered in this boot (``bundle-missing``).
+        AccountError: As `certbot_enclave.account.on_file.keys`.
+    """
+    if not on_file.keys(issuance.runtime.directories.config):
+        require_bundle(issuance.runtime.state.restored())
+
+
+def seal(issuance: Issuance) -> tuple[Mark, bool]:
+    """Seal what is in RAM now, if anything that matters is not in the store yet; ask no CA.
+
+    Returns:
+        Where this boot stands, and whether anything was written.
+
+    Raises:
+        PolicyError: There is no account (``account-missing``).
+        SealError, EnclaveError, TransportError, AccountError: As `keeping.seal`.
     """
     runtime = issuance.runtime
-    before = runtime.state.mark()
-    if before is None:
-        return restore(issuance)
-    known = frozenset(_serials(issuance))
-    mark = runtime.state.refresh(
-        runtime.look().pcrs,
-        expected_account=runtime.settings.text("account"),
-        bound=runtime.bound_pcr,
-    )
-    _deploy(issuance, known)
-    return mark
+    before = runtime.state.restored()
+    server = runtime.settings.text("server")
+    keeping.seal(runtime, on_file.speaking(runtime.directories.config, server))
+    after = runtime.state.restored()
+    return after, after.version != before.version
+
+
+def refresh(issuance: Issuance, *, wait: float = locks.WAIT) -> Mark:
+    """Take a newer generation if the store has one, and hand over what is good and not in place.
+
+    Args:
+        issuance: This run.
+        wait: Seconds to wait for a certbot that is at work.
+
+    Returns:
+        Where this boot stands now.
+
+    Raises:
+        SealError, FormatError, VerificationError, TransportError: As `State.refresh`.
+        TransportError: certbot is at work (``certbot-running``).
+        DeployError: A certificate cannot be handed over; the newer generation is here all the same.
+    """
+    runtime = issuance.runtime
+    config = runtime.directories.config
+    if runtime.state.behind():
+        with locks.certbots(config, wait=wait):
+            runtime.state.refresh(
+                runtime.look().pcrs,
+                expected_account=runtime.settings.text("account"),
+                bound=runtime.bound_pcr,
+            )
+    if any(not _in_place(issuance, name) for name in _good(issuance)):
+        # certbot hands over what it got itself; only then it is known what is missing.
+        with locks.certbots(config, wait=wait):
+            for name in _good(issuance):
+                if not _in_place(issuance, name):
+                    _deploy(issuance, name)
+    return runtime.state.restored()
 
 
 def ordering_elsewhere(issuance: Issuance) -> datetime | None:
@@ -76,17 +136,52 @@ def ordering_elsewhere(issuance: Issuance) -> datetime | None:
     return book.in_progress(runtime.directories.config, runtime.state.holder, runtime.now())
 
 
-def _serials(issuance: Issuance) -> Iterator[tuple[str, int]]:
-    live = issuance.runtime.directories.config / "live"
-    for name, certificate in lineages.certificates(live):
-        yield name, certificate.serial_number
+def renew_evidence(issuance: Issuance, *, confirm: bool) -> None:
+    """Make evidence about the certificates that are here now.
+
+    Args:
+        issuance: This run.
+        confirm: Ask the CA whether the account is ours; once in a process is enough.
+
+    Raises:
+        Error: As `Issuance.register`, `Issuance.glance` and `Issuance.renew_evidence`.
+    """
+    runtime = issuance.runtime
+    if confirm:
+        issuance.register(runtime.settings.text("server"), agree_tos=False)
+    issuance.glance(issuance.names(runtime.settings.list("domains")))
+    issuance.renew_evidence()
 
 
-def _deploy(issuance: Issuance, known: frozenset[tuple[str, int]]) -> None:
-    """Hand on what is still good and not known yet: (certbot's name, serial number)."""
-    now = datetime.fromtimestamp(issuance.runtime.clock(), UTC)
-    live = issuance.runtime.directories.config / "live"
-    for name, certificate in lineages.certificates(live):
-        seen = (name, certificate.serial_number) in known
-        if not seen and certificate.not_valid_after_utc > now:
-            issuance.deploy(name, live / name / "privkey.pem", live / name / "fullchain.pem")
+def registered(issuance: Issuance) -> bool:
+    """Return whether there is an account; one that somebody is registering is none yet."""
+    return bool(keeping.registered_uris(issuance.runtime.directories.config))
+
+
+def _good(issuance: Issuance) -> list[str]:
+    """Return the names of the certificates that are still good, and that certbot is done with."""
+    runtime = issuance.runtime
+    now = datetime.fromtimestamp(runtime.clock(), UTC)
+    live = runtime.directories.config / "live"
+    return [
+        name
+        for name, certificate in lineages.certificates(live)
+        if certificate.not_valid_after_utc > now and lineages.whole(live, name)
+    ]
+
+
+def _deploy(issuance: Issuance, name: str) -> None:
+    live = issuance.runtime.directories.config / "live" / name
+    issuance.deploy(name, live / "privkey.pem", live / "fullchain.pem")
+
+
+def _in_place(issuance: Issuance, name: str) -> bool:
+    spec = issuance.runtime.settings.text("deploy")
+    live = issuance.runtime.directories.config / "live" / name
+    if not spec:
+        return True
+    try:
+        key, chain = ((live / f"{kind}.pem").read_bytes() for kind in ("privkey", "fullchain"))
+    except OSError:
+        return False  # certbot is at work, and its lock will tell when it is done
+    return files.holds(files.directory(spec), name, key=key, chain=chain)

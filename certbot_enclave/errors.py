@@ -21,6 +21,7 @@
     ├── UpdateError                  a DNS server does not make the change that was asked for
     ├── AccountError                 the ACME account is missing, foreign or refused by the CA
     ├── ThriftError                  the CA is not asked now: it would be too much, or in the way
+    ├── CertbotError                 certbot, started by us, did not do what it should
     ├── DeployError                  key and chain could not be handed to the TLS server
     └── ExtensionError               a third-party component does not fit its interface
 
@@ -190,6 +191,12 @@ class ThriftError(Error):
     ) -> None:
         super().__init__(message, code=code, hint=hint)
         self.retry_at = retry_at
+
+
+class CertbotError(Error):
+    """certbot, started by us, did not do what it should."""
+
+    advice = "certbot printed above what is wrong; what it got all the same is sealed"
 
 
 class DeployError(Error):

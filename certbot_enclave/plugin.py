@@ -39,6 +39,9 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except errors.Error as error:
+        from certbot_enclave import child
+
+        child.tell(error)
         if isinstance(error, certbot_errors.Error):
             raise
         lines = [str(error), *getattr(error, "records", ())]
@@ -260,13 +263,14 @@ class Configurator(common.Configurator):
         """Renew evidence and bundle; runs at exit, since plain certonly calls no plugin later."""
         if self._issuance is None:
             return
-        from certbot_enclave import cli
+        from certbot_enclave import child, cli
 
         try:
             self._issuance.finish()
         except errors.Error as error:
             logger.debug("", exc_info=True)
             cli.complain(error)
+            child.tell(error)
             # A run that could not keep what it got has failed, and at exit no exception says so.
             logging.shutdown()
             sys.stdout.flush()

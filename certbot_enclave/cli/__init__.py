@@ -27,6 +27,9 @@ from certbot_enclave import errors
 COMMANDS = {
     "register": "make and register the account key; print what the domain owner needs",
     "restore": "after a restart: bring back account and certificates",
+    "run": "restore, let certbot work in a clean environment, and seal",
+    "seal": "seal what is in RAM now, if anything changed",
+    "follow": "on a replica: take what another enclave has sealed",
     "attest": "make fresh evidence",
     "verify": "check evidence against the measurements of the code",
     "caa": "records, verdicts and changes for the domain owner",

@@ -13,6 +13,7 @@ from certbot_enclave import options
 
 if TYPE_CHECKING:
     from certbot_enclave.issuance import Issuance
+    from certbot_enclave.runtime import Directories
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,6 +33,15 @@ def progress(message: str) -> None:
     print(message, file=sys.stderr)
 
 
+def directories(args: argparse.Namespace) -> Directories:
+    """Return certbot's directories as the command line names them."""
+    from certbot_enclave import runtime
+
+    return runtime.Directories(
+        *(Path(path).absolute() for path in (args.config_dir, args.work_dir, args.logs_dir))
+    )
+
+
 def start(args: argparse.Namespace) -> Issuance:
     """Start this run from the command line.
 
@@ -41,11 +51,10 @@ def start(args: argparse.Namespace) -> Issuance:
     from certbot_enclave import doors, runtime
     from certbot_enclave.issuance import Issuance
 
-    directories = runtime.Directories(
-        *(Path(path).absolute() for path in (args.config_dir, args.work_dir, args.logs_dir))
-    )
     started = runtime.start(
-        options.read(lambda name: getattr(args, name, None)), directories, measured=args.settings
+        options.read(lambda name: getattr(args, name, None)),
+        directories(args),
+        measured=args.settings,
     )
     doors.check_environment(os.environ, started.settings)
     return Issuance(started, report=progress)

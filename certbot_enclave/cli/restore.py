@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 
-from certbot_enclave import errors
 from certbot_enclave.cli import inside
 
 
@@ -28,14 +27,8 @@ def run(args: argparse.Namespace) -> int:
     from certbot_enclave.account import keeping
 
     issuance = inside.start(args)
-    mark = continuity.refresh(issuance)
-    if mark.generation == 0:
-        raise errors.SealError(
-            "the store holds no bundle, so there is nothing to restore",
-            code="bundle-missing",
-            hint="at the very first boot: certbot-enclave register; "
-            "otherwise the host withholds or lost it",
-        )
+    mark = continuity.restore(issuance)
+    continuity.require_bundle(mark)
     config = issuance.runtime.directories.config
     certificates = [
         {

@@ -325,7 +325,11 @@ class State:
             return self._save(self._settled(self.restored()), accounts, public_key, names)
 
     def _save(
-        self, mark: Mark, accounts: Iterable[str], public_key: bytes, names: Mapping[str, str] | None
+        self,
+        mark: Mark,
+        accounts: Iterable[str],
+        public_key: bytes,
+        names: Mapping[str, str] | None,
     ) -> Mark:
         accounts, entries = tuple(sorted(accounts)), tree.collect(self.config_dir)
         sealed = _digest(accounts, entries)

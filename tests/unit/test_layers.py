@@ -26,7 +26,11 @@ LAYERS = (
     ("thrift",),
     ("runtime",),
     ("account",),
-    ("continuity", "doors", "evidence", "issuance", "requested_names", "watch"),
+    ("locks",),
+    (
+        *("child", "continuity", "doors", "evidence", "following", "issuance"),
+        *("requested_names", "watch"),
+    ),
     ("plugin", "cli", "__main__"),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -125,6 +125,8 @@ def test_serial_numbers_of_exactly_these_names(live):
     _put(live, "a", _certificate(A, B))
     assert lineages.serials(live, frozenset({B})) == frozenset()
     assert lineages.serials(live, frozenset({A, B})) == {31}
+
+
 def _turned(live, name, generations):
     """Make links as certbot does; generation 0 for none."""
     for kind, number in zip(carried.KINDS, generations, strict=True):

@@ -150,6 +150,29 @@ class Enclave:
             if value is not False
         ]
 
+    def ours(self, command: str, *more: str) -> Outcome:
+        """``certbot-enclave COMMAND`` with this enclave's directories and settings."""
+        return self.run("certbot-enclave", *self.our_words(command, *more))
+
+    def our_words(self, command: str, *more: str) -> list[str]:
+        """Arguments of ``certbot-enclave COMMAND``; those of certbot come last, behind ``--``."""
+        return [command, *self.directories, *self.settings("--"), *more]
+
+    def letting(self, verb: str, *more: str, own: tuple[str, ...] = ()) -> list[str]:
+        """Arguments of ``certbot-enclave run -- VERB`` with this enclave's ports and CA."""
+        options = [
+            f"--http-01-port={self.http_port}",
+            "--http-01-address=127.0.0.1",
+            "--no-random-sleep-on-renew",
+        ]
+        if verb in ("certonly", "run"):
+            options += [f"--server={self.server}", *(f"--domain={name}" for name in self.domains)]
+        return self.our_words("run", *own, "--", verb, *options, *more)
+
+    def let(self, verb: str, *more: str, own: tuple[str, ...] = ()) -> Outcome:
+        """``certbot-enclave run -- VERB``."""
+        return self.run("certbot-enclave", *self.letting(verb, *more, own=own))
+
     def register(self, *more: str, agree: bool = True) -> Outcome:
         """``certbot-enclave register``."""
         options = [*self.directories, *self.settings("--"), "--challenge=http-01"]

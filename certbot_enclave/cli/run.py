@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``certbot-enclave run -- CERTBOT ARGUMENTS``: restore, certbot, seal, in one.
+
+stdout is certbot's. The exit code is 0 if certbot ended with 0 and everything is sealed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from certbot_enclave import cli, errors, options
+from certbot_enclave.cli import certbot_arguments, inside
+
+if TYPE_CHECKING:
+    from certbot_enclave.child import Ended
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this command."""
+    parser.add_argument(
+        "certbot",
+        nargs="*",
+        metavar="ARGUMENT",
+        help=f"behind --: one of {', '.join(certbot_arguments.VERBS)}, and its options",
+    )
+    parser.add_argument(
+        "--timeout", metavar="TIME", default="30m", help="time that certbot has (default: 30m)"
+    )
+    parser.add_argument("--account", metavar="URI", help="expected account; any other is an error")
+    inside.add_arguments(parser)
+
+
+def _failure(ended: Ended, timeout: int) -> errors.Error | None:
+    if ended.timed_out:
+        return errors.TransportError(
+            f"certbot was not done within {timeout} seconds and was ended",
+            code="certbot-timeout",
+            hint="what it got until then is sealed; give it more with --timeout",
+        )
+    if ended.code == 0:
+        return None
+    how = f"exit code {ended.code}" if ended.code > 0 else f"signal {-ended.code}"
+    return errors.CertbotError(f"certbot ended with {how}", code="certbot-failed")
+
+
+def _undeployed(step: Callable[[], object]) -> errors.DeployError | None:
+    """Return why a certificate could not be handed over; all else of the step is done."""
+    try:
+        step()
+    except errors.DeployError as error:
+        return error
+    return None
+
+
+def run(args: argparse.Namespace) -> int:
+    """Restore what is stored, let certbot work, and seal what there is then."""
+    from certbot_enclave import child, continuity, locks, settings
+
+    timeout = settings.seconds(args.timeout)
+    if not timeout:
+        raise errors.PolicyError("--timeout needs a time, such as 30m", code="setting-invalid")
+    places = inside.directories(args)
+    given = options.read(
+        lambda name: None if name in options.OF_CERTBOT else getattr(args, name, None)
+    )
+    if args.settings:
+        given["settings"] = args.settings
+    words = certbot_arguments.build(
+        args.certbot,
+        directories={
+            "config-dir": places.config,
+            "work-dir": places.work,
+            "logs-dir": places.logs,
+        },
+        options=given,
+    )
+    issuance = inside.start(args)
+    with locks.ours(places.config):
+        undeployed = _undeployed(lambda: continuity.restore(issuance))
+        issuance = inside.start(args)  # the bundle may have brought settings
+        before = issuance.runtime.state.restored()
+        # What cannot be sealed is not ordered: without the store, or behind it, nothing starts.
+        undeployed = _undeployed(lambda: continuity.refresh(issuance)) or undeployed
+        if undeployed is not None:
+            cli.complain(undeployed)  # perhaps certbot has a better certificate soon
+        continuity.require_account(issuance)
+        taken = issuance.runtime.state.restored() != before
+        roots = issuance.runtime.settings.text("ca_roots")
+        ended = child.run(words, child.environment(os.environ, roots), timeout=timeout)
+        failure = _failure(ended, timeout)
+        try:
+            continuity.seal(issuance)
+            if taken and continuity.registered(issuance):
+                continuity.renew_evidence(issuance, confirm=True)
+        except errors.Error as error:
+            if failure is None:
+                raise
+            if error.code not in ended.told:
+                cli.complain(error)
+    if ended.passed is not None:
+        print("certbot-enclave: error: interrupted", file=sys.stderr)
+        return 128 + ended.passed
+    if failure is not None:
+        raise failure
+    return 0 if undeployed is None else cli.exit_code(undeployed)

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What ``run`` lets certbot do: its commands on certificates, our directories, one CA."""
+
+from pathlib import Path
+
+import pytest
+from certbot._internal import cli as certbot_cli
+from certbot._internal.plugins.disco import PluginsRegistry
+
+from certbot_enclave import errors
+from certbot_enclave.cli import certbot_arguments
+from certbot_enclave.cli.certbot_arguments import VERBS, build
+
+DIRECTORIES = {
+    "config-dir": Path("/run/config"),
+    "work-dir": Path("/run/work"),
+    "logs-dir": Path("/run/logs"),
+}
+PLACES = ["--config-dir=/run/config", "--work-dir=/run/work", "--logs-dir=/run/logs"]
+
+PLUGINS = {
+    "certonly": ("enclave", "enclave"),
+    "run": ("enclave", "enclave"),
+    "install": (None, "enclave"),
+}
+
+
+def _build(*words, **options):
+    return build(words, directories=DIRECTORIES, options=options)
+
+
+def _code(*words):
+    with pytest.raises(errors.PolicyError) as caught:
+        _build(*words)
+    return caught.value.code
+
+
+@pytest.fixture(scope="module")
+def parse():
+    """certbot's own reading of a command line, with our plugin."""
+    plugins = PluginsRegistry.find_all()
+
+    def read(words):
+        return certbot_cli.prepare_and_parse_args(plugins, list(words))
+
+    return read
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_certbot_reads_what_is_meant(parse, verb):
+    config = parse(_build(verb, deploy="files:/run/tls", allow_disk=True, resolver=("a", "b")))
+    assert config.verb == verb
+    assert config.noninteractive_mode
+    assert (config.config_dir, config.work_dir, config.logs_dir) == (
+        "/run/config",
+        "/run/work",
+        "/run/logs",
+    )
+    assert (config.authenticator, config.installer) == PLUGINS.get(verb, (None, None))
+    assert config.enclave_deploy == "files:/run/tls"
+    assert config.enclave_allow_disk is True
+    assert config.enclave_resolver == "a,b"
+    assert config.max_log_backups == 5
+
+
+def test_what_the_user_names_wins(parse):
+    words = ["certonly", "-a", "standalone", "--installer", "nginx", "--max-log-backups=9"]
+    config = parse(_build(*words))
+    assert (config.authenticator, config.installer) == ("standalone", "nginx")
+    assert config.max_log_backups == 9
+    assert _build(*words)[-5:] == words[1:]
+
+
+def test_switch_that_is_off_is_not_passed():
+    assert _build("renew", allow_disk=False) == [
+        "renew",
+        "--non-interactive",
+        *PLACES,
+        "--max-log-backups=5",
+    ]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        ("",),
+        ("-n", "renew"),
+        ("--cert-name", "renew", "certonly"),
+        ("auth",),
+        ("everything",),
+        ("help",),
+        ("plugins",),
+        ("rollback",),
+        ("enhance",),
+        ("register",),
+        ("unregister",),
+        ("update_account",),
+        ("show_account",),
+    ],
+)
+def test_other_commands_are_refused(words):
+    assert _code(*words) == "certbot-command"
+
+
+def test_every_command_of_certbot_was_thought_of():
+    known = {*certbot_cli.VERB_HELP_MAP} - {"run (default)"} | {"run"}
+    refused = {"register", "unregister", "update_account", "show_account"}
+    assert known - {*VERBS} - refused == {"rollback", "plugins", "enhance"}
+    assert refused == {*certbot_arguments._OF_ACCOUNTS}
+
+
+def _beginnings(option, parse, value):
+    """Every beginning of an option that certbot takes for it."""
+    for end in range(3, len(option) + 1):
+        try:
+            parse(["renew", *PLACES, f"{option[:end]}={value}" if value else option[:end]])
+        except SystemExit:
+            continue  # ambiguous
+        yield option[:end]
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--server", "https://other.test/directory"), ("--staging", ""), ("--test-cert", "")],
+)
+def test_renew_stays_at_its_ca(parse, capsys, option, value):
+    found = list(_beginnings(option, parse, value))
+    assert option in found
+    for name in found:
+        given = [f"{name}={value}"] if value else [name]
+        assert _code("renew", *given) == "renew-server", name
+        assert _build("certonly", *given)[-1] == given[0]
+        if value:
+            assert _code("renew", name, value) == "renew-server"
+    assert _code("renew", "--dry-run", option, value) == "renew-server"
+
+
+def test_rehearsal_of_a_renewal_is_let_through(parse):
+    config = parse(_build("renew", "--dry-run"))
+    assert config.dry_run
+
+
+@pytest.mark.parametrize("name", DIRECTORIES)
+def test_directories_are_ours(parse, capsys, name):
+    found = [item for item in _beginnings(f"--{name}", parse, "/elsewhere") if item != "--config"]
+    assert f"--{name}" in found
+    for option in found:
+        assert _code("renew", f"{option}=/elsewhere") == "certbot-directory", option
+        assert _code("renew", option, "/elsewhere") == "certbot-directory"
+        assert _code("renew", option) == "certbot-directory"
+        same = str(DIRECTORIES[name])
+        assert _build("renew", f"{option}={same}")[-1] == f"{option}={same}"
+
+
+@pytest.mark.parametrize("name", ["attester", "sealer", "store", "settings"])
+def test_settings_that_both_need_are_named_once(name):
+    assert _code("certonly", f"--enclave-{name}=x") == "certbot-setting"
+    assert _code("certonly", f"--enclave-{name[:3]}", "x") == "certbot-setting"
+    assert _build("certonly", "--enclave-wait-for-caa", "12h")[-1] == "12h"
+
+
+@pytest.mark.parametrize("words", [("--server",), ("--domain",), ("-d", "--server"), ("a.test",)])
+def test_what_certbot_cannot_read_is_left_to_certbot(words):
+    assert _build("certonly", *words)[-len(words) :] == list(words)
