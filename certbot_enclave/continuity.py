@@ -62,14 +62,17 @@ def require_bundle(mark: Mark) -> None:
 def require_account(issuance: Issuance) -> None:
     """Refuse to start certbot in a boot that has no account: it would make another one.
 
-    This is the one place that decides when a boot may begin without a bundle.
+    This is the one place that decides when a boot may begin without a bundle: if the account key is
+    derived, it is the same as in every boot before, and so is the account.
 
     Raises:
         SealError: Nothing was restored or registered in this boot (``bundle-missing``).
         AccountError: As `certbot_enclave.account.on_file.keys`.
     """
-    if not on_file.keys(issuance.runtime.directories.config):
-        require_bundle(issuance.runtime.state.restored())
+    runtime = issuance.runtime
+    derived = runtime.settings.text("account_key") == "derived"
+    if not derived and not on_file.keys(runtime.directories.config):
+        require_bundle(runtime.state.restored())
 
 
 def seal(issuance: Issuance) -> tuple[Mark, bool]:

@@ -201,7 +201,7 @@ class IStateStore(Interface):
             replaces: Version of what it replaces; empty if nothing was there.
 
         Returns:
-            The version of what is there now; empty if the store keeps nothing.
+            The version of what is there now; empty if this store keeps nothing.
 
         Raises:
             SealError: Something else is there (``store-conflict``).

@@ -278,7 +278,7 @@ def reserve(
             "another enclave is ordering with this bundle; look again at",
             "order-in-progress",
             until,
-            "nothing was asked; what it gets arrives with certbot-enclave restore",
+            "nothing was asked; what it gets arrives with certbot-enclave follow",
         )
     if counting:
         here = [item for item in kept if item.directory == wanted.directory]

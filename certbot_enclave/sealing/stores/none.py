@@ -30,6 +30,10 @@ class NoStore:
         """See `IStateStore.read`: nothing was ever stored."""
         return None
 
+    def version(self) -> str | None:
+        """See `IStateStore.version`: nothing is ever there."""
+        return None
+
     def write(self, data: bytes, *, generation: int, replaces: str) -> str:
-        """See `IStateStore.write`: the bundle is dropped."""
-        return ""  # nothing is there
+        """See `IStateStore.write`: the bundle is dropped, so that nothing is there afterwards."""
+        return ""

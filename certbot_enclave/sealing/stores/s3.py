@@ -71,7 +71,7 @@ class S3Store:
             f"{self._location} holds another bundle than generation {generation - 1}, "
             "which this one would replace",
             code="store-conflict",
-            hint="does another enclave use this store? restore what it wrote, and try again",
+            hint="take what another enclave wrote, with `certbot-enclave follow --once`, and try again",
         )
 
     def read(self) -> Stored | None:
@@ -90,6 +90,15 @@ class S3Store:
         if reply.status != 200:
             raise self._exchange.refusal(reply)
         return Stored(reply.body, self._version(reply))
+
+    def version(self) -> str | None:
+        """See `IStateStore.version`."""
+        reply = self._exchange.send("HEAD", _CURRENT)
+        if reply.status == 200:
+            return self._version(reply)
+        # Without a body nothing says why: whether there is no bundle or no bucket, reading tells.
+        stored = self.read()
+        return stored.version if stored else None
 
     def write(self, data: bytes, *, generation: int, replaces: str) -> str:
         """See `IStateStore.write`."""

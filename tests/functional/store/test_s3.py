@@ -37,12 +37,13 @@ def _kept(localstack, bucket, name):
 
 
 def test_nothing_stored_then_generations_and_the_one_before(localstack, bucket, store):
-    assert store().read() is None
+    assert (store().read(), store().version()) == (None, None)
     first = store().write(b"one", generation=1, replaces="")
     assert store().read() == Stored(b"one", first)
     assert b"NoSuchKey" in _kept(localstack, bucket, "bundle.previous")
     second = store().write(b"two" * 1_000_000, generation=2, replaces=first)
     assert store().read() == Stored(b"two" * 1_000_000, second)
+    assert store().version() == second
     assert _kept(localstack, bucket, "bundle.previous") == b"one"
     store().write(b"three", generation=3, replaces=second)
     assert _kept(localstack, bucket, "bundle.previous") == b"two" * 1_000_000

@@ -5,10 +5,12 @@ import argparse
 import re
 import shlex
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from certbot_enclave import cli
+from certbot_enclave.cli import certbot_arguments
 from tests import docs
 from tests.unit.docs.pages import (
     BIN,
@@ -50,6 +52,7 @@ def _mentioned(text):
     for code in code_in(text):
         for line in _shell(code):
             for command, rest in re.findall(r"\bcertbot-enclave ([a-z-]+)([^|;<>]*)", line):
+                rest = rest.partition(" -- ")[0]  # behind it stand certbot's own
                 yield command, rest, re.findall(r"(?<!\S)(--?[a-z][a-z-]*)", rest)
 
 
@@ -90,9 +93,38 @@ def certbots_options():
     return set(re.findall(r"(?<![\w-])--?[a-z][a-z0-9-]*", done.stdout))
 
 
-@pytest.mark.parametrize("words", list(_whole_commands("certbot")))
+def _behind(text):
+    """What stands behind ``certbot-enclave run … --``."""
+    for code in code_in(text):
+        for line in _shell(code):
+            yield from re.findall(r"\bcertbot-enclave run [^|;<>]*?-- ([^|;<>`]*)", line)
+
+
+LET = [
+    pytest.param(shlex.split(rest.strip(' "')), id=f"{name}: {rest[:60]}")
+    for name in [*NAMES, "certbot_enclave/__init__.py"]
+    for rest in _behind(text_of(name))
+]
+
+
+@pytest.mark.parametrize("words", LET)
+def test_certbot_may_be_let_do_that(words):
+    directories = {"config-dir": Path("/etc/letsencrypt")}
+    if words != ["CERTBOT", "ARGUMENTS"]:
+        assert words[0] in certbot_arguments.build(words, directories=directories, options={})
+
+
+def test_certbot_is_on_no_timer_by_itself():
+    """With nothing restored it ends with 0 and renews nothing."""
+    for name in [*NAMES, "certbot_enclave/__init__.py"]:
+        for code in code_in(text_of(name)):
+            if "\n" in code:
+                assert not re.search(r"certbot\s+renew", code), name
+
+
+@pytest.mark.parametrize("words", [*_whole_commands("certbot"), *LET])
 def test_certbots_commands_exist(words, certbots_options):
-    assert words[0] in ("certonly", "renew", "revoke")
+    assert words[0] in certbot_arguments.VERBS
     used = [word for word in words if word.startswith("-")]
     assert [word for word in used if word not in certbots_options] == []
 

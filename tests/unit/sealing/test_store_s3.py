@@ -71,7 +71,7 @@ def liar():
             except OSError:  # it has heard enough
                 pass
 
-        do_GET = do_PUT = _any
+        do_GET = do_HEAD = do_PUT = _any
 
         def log_message(self, *_):
             pass
@@ -137,6 +137,26 @@ def test_read_is_one_signed_request(liar, store):
     assert headers["X-Amz-Security-Token"] == "session-token"
     assert headers["X-Amz-Date"] == "20270115T080000Z"
     assert liar.waited == []
+
+
+def test_version_is_asked_for_without_the_bundle(liar, store):
+    liar(Answer(200, size=30_000_000, ETag=ETAG))  # the length that GET would have, and no body
+    assert store.version() == ETAG
+    ((verb, path, headers, _),) = liar.asked
+    assert (verb, path) == ("HEAD", "/bucket/prefix/bundle")
+    assert "Credential=AKIDENTITY/" in headers["Authorization"]
+
+
+def test_version_of_nothing_stored_is_told_by_reading(liar, store):
+    liar(Answer(404), _error(404, "NoSuchKey"))
+    assert store.version() is None
+    liar(Answer(404), Answer(200, b"bundle", ETag=ETAG))
+    assert store.version() == ETAG
+    liar(Answer(404), _error(404, "NoSuchBucket"))
+    assert _code(store.version) == "store-bucket"
+    liar(Answer(403), _error(403, "AccessDenied"))
+    assert _code(store.version) == "store-refused"
+    assert [item[0] for item in liar.asked] == ["HEAD", "GET"] * 4
 
 
 def test_first_write_is_conditional_on_nothing_there(liar, store):
@@ -313,6 +333,7 @@ def test_write_whose_reply_was_lost_is_found_again(liar, store):
 def test_etag_that_cannot_be_a_condition_is_refused(liar, store, etag):
     liar(Answer(200, b"bundle", ETag=etag))
     assert _code(store.read) == "store-reply"
+    assert _code(store.version) == "store-reply"
     assert _code(_first(store)) == "store-reply"
 
 
