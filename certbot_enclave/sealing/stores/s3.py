@@ -71,7 +71,8 @@ class S3Store:
             f"{self._location} holds another bundle than generation {generation - 1}, "
             "which this one would replace",
             code="store-conflict",
-            hint="take what another enclave wrote, with `certbot-enclave follow --once`, and try again",
+            hint="take what another enclave wrote, with "
+            "`certbot-enclave follow --once`, and try again",
         )
 
     def read(self) -> Stored | None:

@@ -67,6 +67,16 @@ def test_without_any_store_the_account_is_the_same_after_a_restart(stateless, ca
     assert said.restored_from == 0
 
 
+def test_run_begins_without_a_bundle_and_with_the_same_account(stateless, ca, owner, kms):
+    first = stateless.registered()
+    owner.publish(first["records"])
+    stateless.let("certonly").ok()
+    stateless.let("renew").ok()
+    stateless.reboot()
+    stateless.let("certonly").ok()
+    assert [known["uri"] for known in ca.accounts()] == [first["account"]]
+
+
 def test_contract_mode_keeps_the_account_over_an_upgrade(stateless, ca, owner, kms):
     kms.seed = CONTRACT
     uri = stateless.registered()["account"]

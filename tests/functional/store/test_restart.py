@@ -6,6 +6,7 @@ import uuid
 import pytest
 
 from tests.support.world.localstack import IDENTITY, REGION, SECRET
+from tests.support.world.replica import replica
 
 pytestmark = pytest.mark.xdist_group("localstack")
 
@@ -56,6 +57,30 @@ def test_account_and_certificate_are_back_and_renew(sealed, owner, ca):
     assert sealed.certificate() == renewed
     assert len(ca.accounts()) == 1
     assert list(sealed.bundle.parent.iterdir()) == []
+
+
+def test_replicas_share_it(sealed, owner, ca):
+    sealed.extra["deploy"] = f"files:{sealed.state / 'tls'}"
+    other = replica(sealed, "other")
+    owner.publish(sealed.registered()["records"])
+    sealed.let("certonly").ok()
+    for _ in range(2):
+        asked = ca.count("requests", "newOrder")
+        other.ours("follow", "--once").ok()
+        assert other.certificate() == sealed.certificate()
+        served = other.config.parent / "tls" / "example.test" / "fullchain.pem"
+        assert served.read_bytes().startswith(sealed.certificate())
+        assert "nothing newer" in other.ours("follow", "--once").ok().out
+        assert ca.count("requests", "newOrder") == asked
+        sealed.let("renew", "--force-renewal").ok()
+    # Two that go on from the same generation: one of them is told, and they agree again.
+    done = other.let("renew", "--force-renewal").ok()
+    sealed.certbot("delete", "--cert-name=example.test", names=False, server=False).ok()
+    done = sealed.ours("seal")
+    assert (done.code, "certbot-enclave follow --once" in done.err) == (1, True), done.text
+    sealed.ours("follow", "--once").ok()
+    assert sealed.certificate() == other.certificate()
+    assert len(ca.accounts()) == 1
 
 
 def test_store_that_is_away_is_no_empty_store(stored):
