@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from certbot_enclave import errors
-from certbot_enclave.settings import Value
+from certbot_enclave.settings import Value, seconds
 
 # certbot's commands that work on certificates; its accounts are ours.
 VERBS = (
@@ -95,6 +95,15 @@ def _check_shared(words: Sequence[str]) -> None:
                 code="certbot-setting",
                 hint=f"name it before the --: certbot-enclave run --{name} … -- {words[0]} …",
             )
+
+
+def wait(words: Sequence[str]) -> int:
+    """Return how many seconds certbot may wait for CAA, by its command line.
+
+    Raises:
+        PolicyError: It is no duration (``setting-invalid``).
+    """
+    return max((seconds(said or "") for said in _given(words, "--enclave-wait-for-caa")), default=0)
 
 
 def _settings(options: Mapping[str, Value]) -> Iterable[str]:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """``certbot-enclave run -- CERTBOT ARGUMENTS``: restore, certbot, seal, in one.
 
-stdout is certbot's. The exit code is 0 if certbot ended with 0 and everything is sealed.
+stdout is certbot's. The exit code is 0 if certbot ended with 0 and everything is sealed, and if
+there is nothing to renew here because another enclave is doing it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from certbot_enclave.child import Ended
 
 
+_TIMEOUT = "30m"  # as long as a lease allows (certbot_enclave.thrift.ledger.LONGEST_RUN)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
     parser.add_argument(
@@ -28,7 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"behind --: one of {', '.join(certbot_arguments.VERBS)}, and its options",
     )
     parser.add_argument(
-        "--timeout", metavar="TIME", default="30m", help="time that certbot has (default: 30m)"
+        "--timeout",
+        metavar="TIME",
+        help="time that certbot has (default: 30m, and as long as it may wait for CAA)",
     )
     parser.add_argument("--account", metavar="URI", help="expected account; any other is an error")
     inside.add_arguments(parser)
@@ -60,8 +66,7 @@ def run(args: argparse.Namespace) -> int:
     """Restore what is stored, let certbot work, and seal what there is then."""
     from certbot_enclave import child, continuity, locks, settings
 
-    timeout = settings.seconds(args.timeout)
-    if not timeout:
+    if args.timeout is not None and not settings.seconds(args.timeout):
         raise errors.PolicyError("--timeout needs a time, such as 30m", code="setting-invalid")
     places = inside.directories(args)
     given = options.read(
@@ -78,6 +83,9 @@ def run(args: argparse.Namespace) -> int:
         },
         options=given,
     )
+    timeout = settings.seconds(args.timeout or _TIMEOUT)
+    if args.timeout is None:
+        timeout += certbot_arguments.wait(words)
     issuance = inside.start(args)
     with locks.ours(places.config):
         undeployed = _undeployed(lambda: continuity.restore(issuance))
@@ -88,6 +96,10 @@ def run(args: argparse.Namespace) -> int:
         if undeployed is not None:
             cli.complain(undeployed)  # perhaps certbot has a better certificate soon
         continuity.require_account(issuance)
+        until = continuity.ordering_elsewhere(issuance) if words[0] == "renew" else None
+        if until is not None:
+            print(f"another enclave is renewing, until {until:%Y-%m-%dT%H:%M:%SZ} at the latest")
+            return 0 if undeployed is None else cli.exit_code(undeployed)
         taken = issuance.runtime.state.restored() != before
         roots = issuance.runtime.settings.text("ca_roots")
         ended = child.run(words, child.environment(os.environ, roots), timeout=timeout)

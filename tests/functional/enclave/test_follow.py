@@ -106,7 +106,7 @@ def test_once(leader, follower, ca, registered):
     }
     leader.let("renew", "--force-renewal").ok()
     done = follower.ours("follow", "--once").ok()
-    assert done.out == f"generation {first['generation'] + 1} taken, it was {first['generation']}\n"
+    assert done.out == f"generation {first['generation'] + 2} taken, it was {first['generation']}\n"
     assert _serves(follower, leader.certificate())
     assert ca.count("requests", "newOrder") == orders + 1
     assert follower.said().account_uri == registered["account"]
@@ -201,12 +201,12 @@ def test_older_image_does_not_open_it(leader, follower, registered):
 def test_certbot_at_work_is_waited_for(leader, follower, ca, registered):
     leader.let("certonly").ok()
     follower.ours("follow", "--once").ok()
-    leader.let("renew", "--force-renewal").ok()
-    newest = leader.certificate()
-    ca.stall("newOrder", "before")
+    ca.stall("newAccount", "before")  # it asks whether the account is ours
     words = follower.words("renew", "--force-renewal", names=False, server=False)
     with follower.start("certbot", *words) as certbot:
         ca.wait_stalled(SECONDS)
+        leader.let("renew", "--force-renewal").ok()
+        newest = leader.certificate()
         with _following(follower) as process:
             _until(process, "not following (certbot-running)")
             assert not _serves(follower, newest)

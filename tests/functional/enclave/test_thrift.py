@@ -9,6 +9,7 @@ import pytest
 
 from certbot_enclave.thrift import book, ledger
 from tests.support.world.process import free_port
+from tests.support.world.replica import replica
 
 LEASE = ledger.LEASE.total_seconds()
 ALLOWED_AT = re.compile(r"is allowed at 20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ")
@@ -38,8 +39,11 @@ def _outcomes(enclave):
 
 
 def _restore(enclave):
-    words = (*enclave.directories, *enclave.settings("--"))
-    return enclave.run("certbot-enclave", "restore", *words)
+    return enclave.ours("restore")
+
+
+def _take(replica):
+    return replica.ours("follow", "--once")
 
 
 @pytest.fixture
@@ -199,22 +203,20 @@ def test_kill_loses_at_most_the_order_that_was_under_way(enclave, ca, shm, regis
 
 
 @pytest.fixture
-def pair(enclave, registered, shm):
+def pair(enclave, registered):
     """Two replicas that hold the same certificate, each with a TLS server's directory."""
+    enclave.extra["deploy"] = f"files:{enclave.state / 'tls'}"
     enclave.issue("--installer=enclave", verb="run").ok()
-    other = enclave.replica("other")
-    for each, folder in ((enclave, "tls-a"), (other, "tls-b")):
-        (shm / folder).mkdir()
-        each.extra = {"deploy": f"files:{shm / folder}"}
-    _restore(other).ok()
+    other = replica(enclave, "other")
+    _take(other).ok()
     return enclave, other
 
 
-def _deployed(shm, folder):
-    return (shm / folder / "example.test" / "fullchain.pem").read_bytes()
+def _deployed(replica):
+    return (replica.config.parent / "tls" / "example.test" / "fullchain.pem").read_bytes()
 
 
-def test_two_replicas_at_once_place_one_order(pair, ca, shm):
+def test_two_replicas_at_once_place_one_order(pair, ca):
     first, second = pair
     asked, held = _orders(ca), first.certificate()
     words = first.words("renew", "--force-renewal", names=False, server=False)
@@ -225,9 +227,12 @@ def test_two_replicas_at_once_place_one_order(pair, ca, shm):
         done = second.renew()
         assert (done.code, "holds another bundle" in done.text) == (1, True), done.text
         # One that looked again knows until when.
-        _restore(second).ok()
+        _take(second).ok()
         done = second.renew()
         assert (done.code, "another enclave is ordering" in done.text) == (1, True), done.text
+        # To a timer that is no error.
+        done = second.let("renew").ok()
+        assert "another enclave is renewing, until 20" in done.out
         assert _orders(ca) == asked + 1  # the one that waits
         ca.release()
         text, _ = run.communicate()
@@ -235,17 +240,16 @@ def test_two_replicas_at_once_place_one_order(pair, ca, shm):
     assert _orders(ca) == asked + 1
     renewed = first.certificate()
     assert renewed != held == second.certificate()
-    # The other one picks it up, and asks the CA nothing.
-    total = ca.counts()["requests"]
-    _restore(second).ok()
+    # The other one picks it up, and orders nothing.
+    _take(second).ok()
     assert second.certificate() == renewed
-    assert _deployed(shm, "tls-b").startswith(renewed)
-    assert ca.counts()["requests"] == total
+    assert _deployed(second).startswith(renewed)
+    assert _orders(ca) == asked + 1
     second.renew().ok()  # nobody else is ordering any more
     assert second.certificate() != renewed
 
 
-def test_who_was_away_for_longer_than_the_lease_overwrites_nothing(pair, ca, shm):
+def test_who_was_away_for_longer_than_the_lease_overwrites_nothing(pair, ca):
     first, second = pair
     asked = _orders(ca)
     words = first.words("renew", "--force-renewal", names=False, server=False)
@@ -253,7 +257,7 @@ def test_who_was_away_for_longer_than_the_lease_overwrites_nothing(pair, ca, shm
     with first.start("certbot", *words) as run:
         ca.wait_stalled(60)
         late = second.later(LEASE + 1)
-        _restore(late).ok()
+        _take(late).ok()
         late.renew().ok()
         sealed = first.bundle.read_bytes()
         ca.release()
@@ -262,11 +266,11 @@ def test_who_was_away_for_longer_than_the_lease_overwrites_nothing(pair, ca, shm
     assert _orders(ca) == asked + 2
     assert first.bundle.read_bytes() == sealed
     # It serves what it got, and then what everybody serves.
-    assert _deployed(shm, "tls-a").startswith(first.certificate())
+    assert _deployed(first).startswith(first.certificate())
     assert first.certificate() != second.certificate()
-    _restore(first).ok()
+    _take(first).ok()
     assert first.certificate() == second.certificate()
-    assert _deployed(shm, "tls-a") == _deployed(shm, "tls-b")
+    assert _deployed(first) == _deployed(second)
 
 
 @pytest.fixture

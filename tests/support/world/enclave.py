@@ -15,7 +15,6 @@ from typing import Any
 
 from certbot_enclave import statement
 from certbot_enclave.statement import Statement
-from tests.support.world.process import program
 
 BIN = Path(sys.executable).parent
 TIMEOUT = 120  # seconds; certbot can hang on an exception between its own threads
@@ -232,24 +231,6 @@ class Enclave:
         words = (sys.executable, str(Path(__file__).with_name("later.py")), str(seconds))
         other = replace(self, wrapper=(*self.wrapper, *words))
         other.config = self.config
-        return other
-
-    def replica(self, name: str) -> Enclave:
-        """Return another enclave of this image with RAM of its own, and the same store.
-
-        A bundle knows one config directory; so the other's RAM is mounted there, in a mount
-        namespace that ends with each command.
-        """
-        folders = ("config", "work", "logs", "tmp")
-        ram = self.state.parent / name
-        mounts = "".join(f"mount --bind {ram / f} {self.state / f} && " for f in folders)
-        for folder in folders:
-            (ram / folder).mkdir(parents=True)
-            (self.state / folder).mkdir(exist_ok=True)
-        words = (program("unshare"), "--mount", "sh", "-c", f'{mounts} exec "$@"', "sh")
-        other = replace(self, wrapper=words)
-        other.config = ram / "config"
-        other.evidence = other.config / "enclave" / "evidence.json"
         return other
 
     def certbot(self, verb: str, *more: str, names: bool = True, server: bool = True) -> Outcome:

@@ -42,7 +42,9 @@ class Owner:
         for name in self._names:
             self._world.caa(name)
 
-    def policy(self, path: Path, enclave: Enclave, more: str = "") -> Path:
+    def policy(
+        self, path: Path, enclave: Enclave, more: str = "", *, sealing: tuple[str, ...] = ()
+    ) -> Path:
         """Write a policy that accepts this enclave as it is set up, measured from its image."""
         table = json.loads((enclave.simulator / "measurements.json").read_text())["Measurements"]
         pcrs = [f'{name} = "{value}"' for name, value in table.items() if name.startswith("PCR")]
@@ -60,7 +62,9 @@ class Owner:
         prefix = enclave.server.rpartition("/")[0] + "/"
         lines += [f'[directories."{enclave.server}"]', f'account_prefix = "{prefix}"']
         lines += [f'issuers = ["{enclave.issuer}"]', "[accept]"]
-        lines += [f'conditions = ["{issuers.condition(enclave.issuer)}"]', "[accept.settings]"]
+        lines += [f'conditions = ["{issuers.condition(enclave.issuer)}"]']
+        lines += [f"sealing = {json.dumps(sealing)}"] if sealing else []
+        lines += ["[accept.settings]"]
         lines += [f"{name} = {json.dumps(value)}" for name, value in stated.items()]
         path.write_text("\n".join([*lines, more]) + "\n")
         return path

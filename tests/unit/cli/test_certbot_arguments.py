@@ -163,3 +163,16 @@ def test_settings_that_both_need_are_named_once(name):
 @pytest.mark.parametrize("words", [("--server",), ("--domain",), ("-d", "--server"), ("a.test",)])
 def test_what_certbot_cannot_read_is_left_to_certbot(words):
     assert _build("certonly", *words)[-len(words) :] == list(words)
+
+
+@pytest.mark.parametrize(
+    ("words", "seconds"),
+    [
+        ([], 0),
+        (["--enclave-wait-for-caa", "12h"], 43200),
+        (["--enclave-wait-for-caa=30m"], 1800),
+        (["--enclave-wait-for", "90s"], 90),
+    ],
+)
+def test_certbot_may_wait_for_caa(words, seconds):
+    assert certbot_arguments.wait(["certonly", *words]) == seconds
