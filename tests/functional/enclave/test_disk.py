@@ -81,12 +81,12 @@ def test_evidence_says_what_the_settings_allow_and_a_policy_accepts_it_by_name(
     said = statement.parse(statement.parse_evidence(evidence.read_bytes()).text)
     assert said.settings["allow_disk"] is True
     assert "simulated" not in said.conditions
-    policy = owner.policy(enclave.state / "policy.toml", enclave, sealing=("safe",))
+    policy = owner.policy(enclave.state / "policy.toml", enclave, sealing=("memory",))
     words = ["verify", str(evidence), "--domain=example.test", f"--policy={policy}"]
     words.append(f"--trust-root={enclave.simulator / 'root.pem'}")
     capsys.readouterr()
     assert cli.main([*words, "--json"]) == 1
     refused = json.loads(capsys.readouterr().out)
     assert (refused["code"], "allow_disk" in refused["error"]) == ("setting", True)
-    owner.policy(enclave.state / "policy.toml", enclave, "allow_disk = true", sealing=("safe",))
+    owner.policy(enclave.state / "policy.toml", enclave, "allow_disk = true", sealing=("memory",))
     assert cli.main(words) == 0
