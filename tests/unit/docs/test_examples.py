@@ -217,15 +217,18 @@ def test_records_are_as_the_product_prints_them(name):
 URI = "https://acme-v02.api.letsencrypt.org/acme/acct/1234567890"
 EMITS = [
     (name, line)
-    for name in ("README.md", "docs/domain-owner.md", "docs/providers.md", "docs/caa.md")
+    for name in (
+        *("README.md", "docs/domain-owner.md", "docs/providers.md", "docs/caa.md"),
+        *("docs/nitro.md", "docs/oyster-image.md", "docs/recovery.md"),
+    )
     for line in re.findall(r"^\$ certbot-enclave (caa emit .*--format .*)$", text_of(name), re.M)
 ]
 
 
 def _emitted(line, capsys):
     """What a command of a page prints, with the account of the evidence that it names."""
-    proved = "--evidence evidence.json --policy policy.toml"
-    line = line.partition(" >")[0].replace(proved, f"--account-uri {URI} --method http-01")
+    proved = r"--evidence \w+\.json --policy policy\.toml"
+    line = re.sub(proved, f"--account-uri {URI} --method http-01", line.partition(" >")[0])
     assert cli.main(shlex.split(line)) == 0
     return capsys.readouterr().out
 
