@@ -162,7 +162,8 @@ def open_(
                 f"the bundle was sealed by other code: its PCR{index} is "
                 f"{_hex(found.pcrs.get(index))}, ours is {_hex(own.get(index))}",
                 code="bundle-foreign",
-                hint="run the image that sealed it; a new image takes over by a handover",
+                hint="run the image that sealed it; a new one begins with an account of its own: "
+                "docs/recovery.md",
             )
     opened = envelope.parse(sealed)
     return _contents(opened.fields, envelope.unseal(opened, kind=KIND, sealer=sealer))
