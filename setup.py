@@ -50,6 +50,7 @@ setup(
             "requests-aws4auth==1.4.0",
             "ruff==0.17.6",
             "setuptools==84.2.1",
+            "time-machine==3.6.0",
             "trustme==1.2.1",
             "types-setuptools",
         ],

@@ -8,10 +8,14 @@ import pytest
 
 from tests.support.world.fixtures import (  # noqa: F401
     ca,
+    derive_server,
     enclave,
     http_port,
     issued,
+    kms_front,
     localstack,
+    localstack_bucket,
+    localstack_key,
     new_ca,
     owner,
     pebble,

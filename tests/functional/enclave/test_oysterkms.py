@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""With Oyster's key service: no store and the same account, or a store and everything back."""
+"""With Oyster's key service: no store and the same account, or a store; test_restart.py has more."""
 
 import json
 
 import pytest
 
 from tests.support.world import derive
-from tests.support.world.derive import DeriveServer
 
 IMAGE = derive.image_seed(b"i" * 32)
 OTHER_IMAGE = derive.image_seed(b"j" * 32)
@@ -14,16 +13,14 @@ CONTRACT = derive.contract_seed(42161, "0x" + "ab" * 20)
 
 
 @pytest.fixture
-def kms():
+def kms(derive_server):
     """The derive server beside the enclave."""
-    with DeriveServer(IMAGE) as started:
-        yield started
+    return derive_server
 
 
 @pytest.fixture
 def stored(enclave, kms):
     """An enclave that seals with Oyster's key service; the host keeps the bundle."""
-    enclave.extra["sealer"] = f"oysterkms:{kms.address}"
     return enclave
 
 
@@ -37,34 +34,6 @@ def stateless(stored):
 def _refused(done, code=1):
     assert (done.code, "Traceback" in done.text) == (code, False), done.text
     return json.loads(done.out)["code"]
-
-
-def _posted(ca):
-    """How many accounts were asked for, with or without onlyReturnExisting."""
-    return ca.count("requests", "newAccount")
-
-
-@pytest.mark.parametrize("seed", [IMAGE, CONTRACT], ids=["image mode", "contract mode"])
-def test_without_any_store_the_account_is_the_same_after_a_restart(stateless, ca, owner, kms, seed):
-    kms.seed = seed
-    first = stateless.registered()
-    owner.publish(first["records"])
-    stateless.issue().ok()
-    for _ in range(2):
-        stateless.reboot()
-        assert not stateless.config.exists()
-        # No agreement to the terms: nothing is made.
-        again = json.loads(stateless.register("--json", agree=False).ok().out)
-        assert (again["account"], again["new"]) == (first["account"], False)
-    # The records that the owner published once still fit.
-    stateless.issue().ok()
-    assert len(ca.accounts()) == 1
-    assert not stateless.bundle.exists()
-    said = stateless.said()
-    assert (said.account_uri, said.sealing_scheme) == (first["account"], "oysterkms")
-    assert said.sealing_key == kms.address
-    assert (said.settings["account_key"], said.settings["store"]) == ("derived", "none:")
-    assert said.restored_from == 0
 
 
 def test_run_begins_without_a_bundle_and_with_the_same_account(stateless, ca, owner, kms):
@@ -110,14 +79,6 @@ def test_verifier_accepts_sealing_and_derived_key_by_name_only(stateless, ca, ow
     assert json.loads(done.out)["account"] == uri
     for sealing, accepted, code in [("oysterkms", True, "sealing"), (full, False, "setting")]:
         assert _refused(_verified(stateless, owner, sealing, accepted)) == code
-
-
-def test_certbot_alone_finds_the_account_too(stateless, ca, owner):
-    first = stateless.registered()
-    owner.publish(first["records"])
-    stateless.reboot()
-    stateless.issue().ok()
-    assert [account["uri"] for account in ca.accounts()] == [first["account"]]
 
 
 def test_account_that_is_expected_is_found_or_nothing_is_made(stateless, ca, owner, kms):
@@ -181,27 +142,6 @@ def test_binding_to_a_shop_is_still_said_after_a_restart(stateless, ca, owner):
 
 
 # --- with a store ---
-
-
-@pytest.mark.parametrize("source", ["random", "derived"])
-def test_everything_comes_back_from_the_bundle(stored, ca, owner, source):
-    stored.extra["account-key"] = source
-    first = stored.registered()
-    owner.publish(first["records"])
-    stored.issue().ok()
-    certificate, orders = stored.certificate(), ca.count("requests", "newOrder")
-    stored.reboot()
-    done = stored.run(
-        "certbot-enclave", "restore", *stored.directories, *stored.settings("--"), "--json"
-    ).ok()
-    assert json.loads(done.out)["accounts"] == [first["account"]]
-    assert stored.certificate() == certificate
-    posted = _posted(ca)
-    assert "not yet due" in stored.certbot("renew", names=False, server=False).ok().out.lower()
-    assert (ca.count("requests", "newOrder"), _posted(ca)) == (orders, posted)
-    stored.renew().ok()
-    assert [account["uri"] for account in ca.accounts()] == [first["account"]]
-    assert stored.said().settings["account_key"] == source
 
 
 @pytest.mark.parametrize("seed", [OTHER_IMAGE, CONTRACT], ids=["other image", "contract"])

@@ -1,12 +1,57 @@
 # SPDX-License-Identifier: Apache-2.0
-"""After a restart everything is back from the bundle, and the CA hears nothing of it."""
+"""After a restart everything is back, and the CA hears of it when a certificate is due."""
 
 import json
 import shutil
+import time
 
 import pytest
 
-from tests.support.world.enclave import Enclave
+from tests.support.world import derive
+
+ONE_LOCALSTACK = pytest.mark.xdist_group("localstack")
+CONTRACT = derive.contract_seed(42161, "0x" + "ab" * 20)
+LATER = 61 * 86400  # seconds; certificates have 90 days, and are renewed in the last third
+# Fixture that sets it up.
+SEALERS = {
+    "simulated": "",
+    "oysterkms of an image": "derive_server",
+    "oysterkms of a contract": "contract",
+    "awskms": "kms_front",
+    "awskms on LocalStack": "localstack_key",
+}
+STORES = {"file": "", "S3": "localstack_bucket"}
+CELLS = [
+    pytest.param(
+        (sealer, store),
+        id=f"{name}, {place}",
+        marks=[ONE_LOCALSTACK] if "localstack" in sealer + store else [],
+    )
+    for name, sealer in SEALERS.items()
+    for place, store in STORES.items()
+]
+
+
+@pytest.fixture
+def contract(enclave, derive_server):
+    """The derive server with the seed of a contract; the account key is derived as well."""
+    derive_server.seed = CONTRACT
+    enclave.extra["account-key"] = "derived"
+
+
+@pytest.fixture
+def sealed(request, enclave):
+    """An enclave with one sealer and one store; they are ``request.param``."""
+    for name in filter(None, request.param):
+        request.getfixturevalue(name)
+    return enclave
+
+
+def _deployed(enclave, shm):
+    """Have certificates handed to a TLS server; where."""
+    (shm / "tls").mkdir()
+    enclave.extra["deploy"] = f"files:{shm / 'tls'}"
+    return shm / "tls"
 
 
 def _tree(enclave):
@@ -21,48 +66,91 @@ def _tree(enclave):
     return found
 
 
-def _restore(enclave: Enclave, *more: str):
-    return enclave.run(
-        "certbot-enclave", "restore", *enclave.directories, *enclave.settings("--"), *more
-    )
-
-
-@pytest.fixture
-def deployed(enclave, registered, shm):
-    enclave.extra["deploy"] = f"files:{shm / 'tls'}"
-    (shm / "tls").mkdir()
-    enclave.issue("--installer=enclave", verb="run").ok()
-    return shm / "tls"
-
-
 def _asked(ca):
     return [ca.count("requests", name) for name in ("newAccount", "newOrder", "finalize")]
 
 
-def test_restored_certificate_is_deployed_and_not_issued_again(enclave, ca, registered, deployed):
-    before, asked = _tree(enclave), _asked(ca)
-    certificate = enclave.certificate()
-    total = ca.counts()["requests"]
-    enclave.reboot()
-    shutil.rmtree(deployed)
-    deployed.mkdir()
-    table = json.loads(_restore(enclave, "--json").ok().out)
-    assert _tree(enclave) == before
-    assert table["accounts"] == [registered["account"]]
+def _restored(enclave, account):
+    """Restore, and return the generation."""
+    table = json.loads(enclave.restore().ok().out)
+    assert table["accounts"] == [account]
     assert [item["names"] for item in table["certificates"]] == [["example.test"]]
-    assert (deployed / "example.test" / "fullchain.pem").read_bytes().startswith(certificate)
+    return table["generation"]
+
+
+@pytest.mark.parametrize("sealed", CELLS, indirect=True)
+def test_everything_comes_back_and_is_renewed_when_due(request, sealed, ca, owner, shm):
+    tls = _deployed(sealed, shm)
+    first = sealed.registered()
+    owner.publish(first["records"])
+    sealed.issue("--installer=enclave", verb="run").ok()
+    before, certificate, asked = _tree(sealed), sealed.certificate(), _asked(ca)
+    total = ca.counts()["requests"]
+    sealed.reboot()
+    shutil.rmtree(tls)
+    tls.mkdir()
+    generation = _restored(sealed, first["account"])
+    assert _tree(sealed) == before
+    assert (tls / "example.test" / "fullchain.pem").read_bytes().startswith(certificate)
     assert ca.counts()["requests"] == total, "the CA was asked"
-    done = enclave.certbot("renew", names=False, server=False).ok()
+    done = sealed.certbot("renew", names=False, server=False).ok()
     assert "not yet due" in done.out.lower()
-    assert (_asked(ca), enclave.certificate()) == (asked, certificate)
-    # And when it is due, the same account renews it.
-    enclave.renew().ok()
+    assert (_asked(ca), sealed.certificate()) == (asked, certificate)
+
+    sealed = sealed.later(LATER)
+    if "kms_front" in request.fixturenames:
+        request.getfixturevalue("kms_front").clock = lambda: time.time() + LATER
+    sealed.certbot("renew", names=False, server=False).ok()
+    renewed, said = sealed.certificate(), sealed.said()
+    assert renewed != certificate
+    assert (tls / "example.test" / "fullchain.pem").read_bytes().startswith(renewed)
+    assert (said.account_uri, said.restored_from) == (first["account"], generation)
+    assert said.sealing_scheme == sealed.extra.get("sealer", "simulated").partition(":")[0]
+    stated = {name.replace("-", "_"): value for name, value in sealed.extra.items()}
+    assert {name: said.settings[name] for name in stated} == stated
+    sealed.reboot()
+    assert _restored(sealed, first["account"]) > generation
+    assert sealed.certificate() == renewed
+    assert [account["uri"] for account in ca.accounts()] == [first["account"]]
+    assert ca.count("events", "accounts_created") == 1
+    assert _asked(ca)[1:] == [2, 2]
+    in_file = sealed.extra.get("store") is None
+    assert sealed.bundle.exists() == in_file
+
+
+@pytest.mark.parametrize("mode", ["image", "contract"])
+def test_without_any_store_the_account_is_the_same(enclave, ca, owner, derive_server, mode):
+    if mode == "contract":
+        derive_server.seed = CONTRACT
+    enclave.extra |= {"account-key": "derived", "store": "none:"}
+    first = enclave.registered()
+    owner.publish(first["records"])
+    enclave.issue().ok()
+    enclave.reboot()
+    assert not enclave.config.exists()
+    # No agreement to the terms: nothing is made.
+    again = json.loads(enclave.register("--json", agree=False).ok().out)
+    assert (again["account"], again["new"]) == (first["account"], False)
+    enclave.reboot()
+    # certbot alone finds it too, and the records that the owner published once still fit.
+    enclave.issue().ok()
+    enclave = enclave.later(LATER)
+    certificate = enclave.certificate()
+    enclave.certbot("renew", names=False, server=False).ok()
     assert enclave.certificate() != certificate
-    assert len(ca.accounts()) == 1
-    assert enclave.said().account_uri == registered["account"]
+    assert [account["uri"] for account in ca.accounts()] == [first["account"]]
+    assert ca.count("events", "accounts_created") == 1
+    assert not enclave.bundle.exists()
+    said = enclave.said()
+    assert (said.account_uri, said.sealing_scheme) == (first["account"], "oysterkms")
+    assert said.sealing_key == derive_server.address
+    assert (said.settings["account_key"], said.settings["store"]) == ("derived", "none:")
+    assert said.restored_from == 0
 
 
-def test_first_command_of_a_script_restores_too(enclave, ca, registered, deployed):
+def test_first_command_of_a_script_restores_too(enclave, ca, registered, shm):
+    _deployed(enclave, shm)
+    enclave.issue("--installer=enclave", verb="run").ok()
     asked, certificate = _asked(ca), enclave.certificate()
     enclave.reboot()
     assert enclave.registered()["account"] == registered["account"]
@@ -70,27 +158,3 @@ def test_first_command_of_a_script_restores_too(enclave, ca, registered, deploye
     assert enclave.certificate() == certificate
     assert _asked(ca)[1:] == asked[1:], done.out
     assert len(ca.accounts()) == 1
-
-
-def test_nothing_stored_is_an_error_of_its_own(enclave):
-    done = _restore(enclave)
-    assert (done.code, "holds no bundle" in done.err) == (1, True)
-    assert not (enclave.config / "accounts").exists()
-
-
-def test_each_way_to_fail_says_so(enclave, issued):
-    data = enclave.bundle.read_bytes()
-    for changed, words in [
-        (data[:100], "cut short"),
-        (data[:-1] + bytes([data[-1] ^ 1]), "COSE signature"),
-        (data.replace(b"sealed-v1", b"sealed-v2"), "attestation of the bundle"),
-    ]:
-        enclave.reboot()
-        enclave.bundle.write_bytes(changed)
-        done = _restore(enclave)
-        assert (done.code, words in done.err) == (1, True), done.err
-        assert not (enclave.config / "accounts").exists()
-    enclave.bundle.unlink()
-    enclave.bundle.parent.rename(enclave.bundle.parent.with_name("away"))
-    done = _restore(enclave)
-    assert (done.code, "cannot be used" in done.err) == (3, True), done.err

@@ -55,17 +55,12 @@ def enclave(monkeypatch, image, enclave, key_file):
     return enclave
 
 
-def _restore(enclave):
-    words = [*enclave.directories, *enclave.settings("--"), "--json"]
-    return enclave.run("certbot-enclave", "restore", *words)
-
-
 def test_state_survives_a_restart_by_it(enclave, ca, registered, owner):
     enclave.issue().ok()
     certificate = enclave.certificate()
     assert b'"sealer":"keyfile"' in enclave.bundle.read_bytes()
     enclave.reboot()
-    table = json.loads(_restore(enclave).ok().out)
+    table = json.loads(enclave.restore().ok().out)
     assert table["accounts"] == [registered["account"]]
     assert enclave.certificate() == certificate
     enclave.renew().ok()
@@ -92,7 +87,7 @@ def test_bundle_of_another_measurement_is_not_opened_although_the_key_is_there(
     other = enclave.sibling("changed", b"another image\n", shared=("root.key", "root.pem"))
     other.extra["sealer"] = enclave.extra["sealer"]
     shutil.copy(enclave.bundle, other.bundle)
-    done = _restore(other)
+    done = other.restore()
     assert (done.code, json.loads(done.out)["code"]) == (1, "bundle-foreign")
     assert not (other.config / "accounts").exists()
 
@@ -100,16 +95,16 @@ def test_bundle_of_another_measurement_is_not_opened_although_the_key_is_there(
 def test_other_key_opens_nothing(enclave, ca, registered, key_file):
     enclave.reboot()
     key_file.write_bytes(b"o" * 32)
-    done = _restore(enclave)
+    done = enclave.restore()
     assert (done.code, json.loads(done.out)["code"]) == (1, "sealer-mismatch")
     key_file.unlink()
-    done = _restore(enclave)
+    done = enclave.restore()
     assert (done.code, json.loads(done.out)["code"]) == (3, "keyfile-missing")
     assert not (enclave.config / "accounts").exists()
 
 
 def test_image_without_it_says_what_is_installed(monkeypatch, enclave, ca):
     monkeypatch.setattr(enclave_module, "BIN", Path(sys.executable).parent)
-    done = _restore(enclave)
+    done = enclave.restore()
     assert (done.code, json.loads(done.out)["code"]) == (2, "sealer-unknown")
     assert "installed: " in done.err

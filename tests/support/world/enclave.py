@@ -245,6 +245,11 @@ class Enclave:
         """``certbot renew --force-renewal``."""
         return self.certbot("renew", "--force-renewal", *more, names=False, server=False)
 
+    def restore(self) -> Outcome:
+        """``certbot-enclave restore --json``."""
+        words = [*self.directories, *self.settings("--"), "--json"]
+        return self.run("certbot-enclave", "restore", *words)
+
     def certificate(self, name: str = "example.test") -> bytes:
         """Return the certificate that certbot holds, PEM."""
         return (self.config / "live" / name / "cert.pem").read_bytes()

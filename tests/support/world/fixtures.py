@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import tempfile
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,9 +12,15 @@ from typing import Any
 
 import pytest
 
+from certbot_enclave.attestation import simulated
+from certbot_enclave.attestation.simulated import SimulatedAttester
 from tests.support.ca.launcher import TestCA
+from tests.support.world import derive, kms
+from tests.support.world import localstack as amazon
+from tests.support.world.derive import DeriveServer
 from tests.support.world.dns import DnsWorld
 from tests.support.world.enclave import Enclave
+from tests.support.world.kms import KmsFront
 from tests.support.world.localstack import LocalStack
 from tests.support.world.owner import Owner
 from tests.support.world.pebble import Pebble
@@ -115,3 +122,52 @@ def issued(enclave: Enclave, registered: dict[str, Any]) -> Enclave:
     """An enclave that holds the domain's only certificate."""
     enclave.issue().ok()
     return enclave
+
+
+# --- who seals, and where it is kept ---
+
+
+@pytest.fixture
+def derive_server(enclave: Enclave) -> Iterator[DeriveServer]:
+    """Oyster's derive server beside the enclave, with the seed of an image; it seals."""
+    with DeriveServer(derive.image_seed(b"i" * 32)) as started:
+        enclave.extra["sealer"] = f"oysterkms:{started.address}"
+        yield started
+
+
+@pytest.fixture
+def kms_front(enclave: Enclave) -> Iterator[KmsFront]:
+    """A key service whose key is for this image; it seals."""
+    root = SimulatedAttester(str(enclave.simulator)).trust_root
+    with KmsFront(root, simulated.measure(enclave.simulator)) as started:
+        enclave.extra |= {"sealer": f"awskms:{kms.ARN}", "aws-endpoint": started.url}
+        enclave.environment |= {
+            "AWS_ACCESS_KEY_ID": kms.ACCESS_ID,
+            "AWS_SECRET_ACCESS_KEY": kms.SECRET,
+            "AWS_SESSION_TOKEN": kms.TOKEN,
+        }
+        yield started
+
+
+def _credentials(enclave: Enclave) -> None:
+    enclave.environment.setdefault("AWS_ACCESS_KEY_ID", amazon.IDENTITY)
+    enclave.environment.setdefault("AWS_SECRET_ACCESS_KEY", amazon.SECRET)
+
+
+@pytest.fixture
+def localstack_key(enclave: Enclave, localstack: LocalStack) -> str:
+    """ARN of a key of LocalStack's, which seals for whoever asks."""
+    arn = str(localstack.kms("CreateKey")["KeyMetadata"]["Arn"])
+    enclave.extra |= {"sealer": f"awskms:{arn}", "aws-endpoint": localstack.url}
+    _credentials(enclave)
+    return arn
+
+
+@pytest.fixture
+def localstack_bucket(enclave: Enclave, localstack: LocalStack) -> str:
+    """The store of the enclave, ``s3:…``, on LocalStack."""
+    bucket = localstack.bucket(f"b-{uuid.uuid4()}")
+    place = f"s3://{bucket}/enclave?region={amazon.REGION}&endpoint={localstack.url}"
+    enclave.extra["store"] = place
+    _credentials(enclave)
+    return place

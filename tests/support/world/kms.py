@@ -72,12 +72,13 @@ class KmsFront:
         pcrs: What the key's policy demands; other measurements are denied.
         authority: Issues its certificate for TLS; None for plain HTTP.
         clock: Seconds since 1970.
+        name: What that certificate is for.
 
     Attributes:
         url: Where it listens.
         asked: Operation of every request, in order.
         requests: What each asked for.
-        pcrs: As above; may be changed.
+        pcrs, clock, root: As above; may be changed.
     """
 
     def __init__(
@@ -86,8 +87,10 @@ class KmsFront:
         pcrs: Mapping[int, bytes],
         authority: trustme.CA | None = None,
         clock: Callable[[], float] = time.time,
+        name: str = "127.0.0.1",
     ) -> None:
-        self._root, self.pcrs, self._clock, self._authority = root, pcrs, clock, authority
+        self.root, self.pcrs, self.clock = root, pcrs, clock
+        self._authority, self._name = authority, name
         self._cipher = AESGCM(os.urandom(32))
         self._faults: list[dict[str, Any]] = []
         self.asked: list[str] = []
@@ -101,7 +104,7 @@ class KmsFront:
         if self._authority is not None:
             scheme = "https"
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            self._authority.issue_cert("127.0.0.1").configure_cert(context)
+            self._authority.issue_cert(self._name).configure_cert(context)
             self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         self.url = f"{scheme}://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
@@ -146,7 +149,7 @@ class KmsFront:
         made = datetime.strptime(date, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
         if scope != f"{date[:8]}/{REGION}/kms/aws4_request" or not must <= set(signed):
             raise Refused("InvalidSignatureException", "Credential should be scoped correctly")
-        if abs(made - self._clock()) > 300:
+        if abs(made - self.clock()) > 300:
             raise Refused("InvalidSignatureException", f"Signature expired: {date}")
         if fields["Signature"] != signature(SECRET, request, body, signed, scope):
             text = f"does not match; x-amz-security-token:{TOKEN}"
@@ -190,10 +193,10 @@ class KmsFront:
             raise Refused("ValidationException", "KeyEncryptionAlgorithm")
         try:
             raw = base64.b64decode(recipient["AttestationDocument"])
-            seen = document.authenticate(raw, trust_root=self._root)
+            seen = document.authenticate(raw, trust_root=self.root)
         except errors.Error:
             raise Refused("ValidationException", "Invalid attestation document") from None
-        if abs(seen.timestamp_ms / 1000 - self._clock()) > OLD_DOCUMENT:
+        if abs(seen.timestamp_ms / 1000 - self.clock()) > OLD_DOCUMENT:
             raise Refused("ValidationException", "Attestation document is expired")
         if any(seen.pcrs.get(index) != value for index, value in self.pcrs.items()):
             raise denied

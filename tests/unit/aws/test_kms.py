@@ -130,7 +130,7 @@ def test_document_of_another_root(kms, front, document, tmp_path):
     blob = kms.encrypt(DATA_KEY, CONTEXT)
     image = tmp_path / "app.bin"
     simulated.create(tmp_path / "other", [image])
-    front._root = SimulatedAttester(str(tmp_path / "other")).trust_root
+    front.root = SimulatedAttester(str(tmp_path / "other")).trust_root
     assert _refused(kms.decrypt, blob, CONTEXT, document).code == "kms-attestation"
 
 
