@@ -31,7 +31,11 @@ class Node(NamedTuple):
 
 
 def _malformed(what: str) -> errors.FormatError:
-    return errors.FormatError(f"BER: {what}", code="ber-malformed")
+    return errors.FormatError(
+        f"envelope of the key service: no BER: {what}",
+        code="ber-malformed",
+        hint="is the endpoint that of the key service? what it answered was cut short or changed",
+    )
 
 
 class _Reader:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -35,6 +36,11 @@ _MISSING = _sealed(
     "there is no such key",
     "kms-key-missing",
     "is the ARN in the settings right, region and account included?",
+)
+_REGION = _sealed(
+    "the key service is that of another region",
+    "kms-region",
+    "leave aws_endpoint empty: the ARN of the key says where the service is",
 )
 _CIPHERTEXT = _sealed(
     "the key service does not know this wrapped key",
@@ -82,6 +88,10 @@ _BY_NAME = {
     "DependencyTimeoutException": _BUSY,
     "KMSInternalException": _BUSY,
 }
+# What a region says to a signature for another one, and to the ARN of a key in another one.
+_ELSEWHERE = re.compile(
+    r"Credential should be scoped to a valid region|Invalid arn(?: [a-z0-9-]+)?$"
+)
 # Texts about signatures repeat the request, session token included; these do not.
 _QUOTED = (_DENIED, _ATTESTATION, _OTHER)
 
@@ -99,6 +109,8 @@ def meaning(what: str, status: int, reply: Mapping[str, Any]) -> errors.Error:
     text = str(reply.get("message") or reply.get("Message") or "")
     if refusal is _OTHER and "attestation" in text.lower():
         refusal = _ATTESTATION
+    if refusal in (_CLOCK, _MISSING) and _ELSEWHERE.match(text):
+        refusal = _REGION
     known = name if name.isidentifier() and len(name) < 64 else f"status {status}"
     quoted = text and text.isprintable() and refusal in _QUOTED
     return refusal(what, f" ({known}): {text[:MAX_TEXT]}" if quoted else f" ({known})")

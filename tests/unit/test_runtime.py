@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a run inside demands before it does anything: components, settings, directories, time."""
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -75,6 +76,18 @@ def test_saved_settings_of_a_real_enclave_cannot_contradict(real, directories):
     path.parent.mkdir(parents=True)
     path.write_text('{"attester": "simulated:/host"}')
     assert _code({}, directories) == "settings-contradicted"
+
+
+@pytest.mark.parametrize("where", ["option", "saved"])
+def test_endpoint_of_the_key_service_is_the_measured_one(real, directories, where):
+    """Whoever is asked in its place to encrypt would see a data key."""
+    theirs = {"aws_endpoint": "https://kms.host.test"}
+    path = directories.config / "enclave" / "settings.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(theirs if where == "saved" else {}))
+    assert _code(theirs if where == "option" else {}, directories) == "settings-contradicted"
+    real(**theirs)
+    assert start({}, directories).settings.text("aws_endpoint") == "https://kms.host.test"
 
 
 def test_damaged_saved_settings_are_said(options, directories):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -18,9 +19,16 @@ from certbot_enclave.sealing.envelope import MAX_ENVELOPE
 
 # An envelope and the attestation document beside it (16 KiB at most), with room for the frame.
 MAX_FILE = MAX_ENVELOPE + 64 * 1024
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def _unreachable(path: Path, error: OSError) -> errors.TransportError:
+    if error.errno in _FULL:
+        return errors.TransportError(
+            f"store {path} is full: {error.strerror}",
+            code="store-full",
+            hint="make room, or raise its quota; the old bundle is still there",
+        )
     return errors.TransportError(
         f"store {path} cannot be used: {error.strerror}",
         code="store-unreachable",

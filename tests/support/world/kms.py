@@ -147,6 +147,9 @@ class KmsFront:
         must = {"host"} | {name for name in named if name.startswith(("x-amz-", "content-type"))}
         date = request.headers["x-amz-date"]
         made = datetime.strptime(date, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
+        if scope.split("/")[1] != REGION:
+            said = "Credential should be scoped to a valid region."
+            raise Refused("InvalidSignatureException", said)
         if scope != f"{date[:8]}/{REGION}/kms/aws4_request" or not must <= set(signed):
             raise Refused("InvalidSignatureException", "Credential should be scoped correctly")
         if abs(made - self.clock()) > 300:

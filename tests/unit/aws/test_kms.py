@@ -172,6 +172,25 @@ def test_each_refusal_has_its_code(kms, front, slept, kind, code, error):
 
 
 @pytest.mark.parametrize(
+    ("kind", "message", "elsewhere"),
+    [
+        ("InvalidSignatureException", "Credential should be scoped to a valid region.", True),
+        ("NotFoundException", "Invalid arn eu-west-1", True),
+        ("NotFoundException", "Invalid arn", True),
+        ("NotFoundException", f"Key '{ARN}' does not exist", False),
+        ("InvalidSignatureException", "Signature expired: 20270115T080000Z is now earlier", False),
+        ("AccessDeniedException", "Invalid arn eu-west-1", False),
+    ],
+)
+def test_service_of_another_region_says_so(kms, front, slept, kind, message, elsewhere):
+    front.fault(kind=kind, message=message)
+    refused = _refused(kms.encrypt, DATA_KEY, CONTEXT)
+    assert (refused.code == "kms-region", type(refused)) == (elsewhere, errors.SealError)
+    assert ("aws_endpoint" in refused.hint) == elsewhere
+    assert slept == []
+
+
+@pytest.mark.parametrize(
     ("message", "shown"),
     [("Because", True), ("Because\n\x1b[31m", False)],
 )

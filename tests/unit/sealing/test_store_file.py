@@ -152,16 +152,25 @@ def test_data_and_name_are_on_the_medium_before_write_returns(tmp_path, monkeypa
     assert directory == (stat.S_IFDIR, ["bundle"])
 
 
-def test_write_that_fails_keeps_the_old_bytes(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        (errno.ENOSPC, "store-full"),
+        (errno.EDQUOT, "store-full"),
+        (errno.EIO, "store-unreachable"),
+        (errno.EROFS, "store-unreachable"),
+    ],
+)
+def test_write_that_fails_keeps_the_old_bytes(tmp_path, monkeypatch, number, code):
     store = FileStore(str(tmp_path / "bundle"))
     _first(store, b"old")
 
-    def full(_descriptor):
-        raise OSError(errno.ENOSPC, "No space left on device")
+    def fails(_descriptor):
+        raise OSError(number, os.strerror(number))
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", full)
-        assert _code(errors.TransportError, _write, store, b"new") == "store-unreachable"
+        patch.setattr(os, "fsync", fails)
+        assert _code(errors.TransportError, _write, store, b"new") == code
     assert store.read().data == b"old"
     _write(store, b"new")
     assert sorted(os.listdir(tmp_path)) == ["bundle", "bundle.previous"]
