@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""With Oyster's key service: no store and the same account, or a store; test_restart.py has more."""
+"""With Oyster's key service: whose secret it is, a derived account key, and no secret at all."""
 
 import json
 
