@@ -383,9 +383,15 @@ class Issuance:
         self.save()
 
     def finish(self) -> None:
-        """Renew evidence and bundle after certbot has written what it got."""
-        self._keep_evidence()
-        self.keep()
+        """Renew bundle and evidence after certbot has written what it got.
+
+        In this order: evidence that named the generation before the one that is stored would look
+        the same after a rollback by one.
+        """
+        try:
+            self.keep()
+        finally:
+            self._keep_evidence()
 
 
 def _readable(settings: settings_module.Settings, name: str) -> str | None:

@@ -287,6 +287,21 @@ def test_rollback_to_an_older_bundle_is_shown(enclave, ca, owner, generations, s
     assert len(ca.accounts()) == 1
 
 
+@pytest.mark.parametrize("command", ["issue", "registered"])
+def test_rollback_by_one_generation_is_shown(enclave, ca, registered, command):
+    """Evidence names the newest generation, so that the one before is less than what was seen."""
+    if command == "issue":
+        enclave.issue().ok()
+    seen = enclave.said().generation
+    before = enclave.bundle.with_name("bundle.previous").read_bytes()
+    enclave.reboot()
+    assert json.loads(enclave.restore().ok().out)["generation"] == seen
+    enclave.reboot()
+    enclave.bundle.write_bytes(before)
+    enclave.registered()
+    assert enclave.said().restored_from == seen - 1
+
+
 def test_rollback_under_a_running_enclave_is_not_written_over(enclave, ca, generations):
     """It has not seen that bundle, so it cannot know what it would destroy; no order is spent."""
     older, _ = generations
