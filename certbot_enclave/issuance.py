@@ -22,7 +22,6 @@ from certbot_enclave.caa.verdict import Verdict
 from certbot_enclave.deploy import files
 from certbot_enclave.looks import Look, Seen
 from certbot_enclave.runtime import Runtime
-from certbot_enclave.sealing import ram
 from certbot_enclave.thrift.orders import Orders
 
 POLL = 15.0  # seconds between looks while waiting for CAA
@@ -53,22 +52,12 @@ class Issuance:
         )
         self._ca_roots = _readable(settings, "ca_roots")
         self._wait = settings_module.seconds(settings.text("wait_for_caa"))
-        self._deploy_to = self._deployment()
+        self._deploy_to = runtime.deployment()
         self._registered: Registered | None = None
         self._looks: dict[str, Look] = {}
         self._unsealed = False
         self._orders: Orders | None = None
         self.ordered: frozenset[str] = frozenset()
-
-    def _deployment(self) -> Path | None:
-        settings = self.runtime.settings
-        if not settings.text("deploy"):
-            return None
-        directory = files.directory(settings.text("deploy"))
-        ram.require_writable([directory])
-        if not self.runtime.simulated and not settings.switch("allow_disk"):
-            ram.require([directory])
-        return directory
 
     @property
     def registered(self) -> Registered:

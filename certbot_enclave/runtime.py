@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from certbot_enclave import errors, registry
 from certbot_enclave.attestation import document, entropy, proof
+from certbot_enclave.deploy import files
 from certbot_enclave.interfaces import IAttestedSealer, IAttester, ISealer, ISecurityModule
 from certbot_enclave.sealing import ram, tree
 from certbot_enclave.sealing.state import State
@@ -89,6 +90,21 @@ class Runtime:
         """Where evidence is written."""
         named = self.settings.text("evidence")
         return Path(named) if named else self.own_directory / "evidence.json"
+
+    def deployment(self) -> Path | None:
+        """Return the directory that certificates are handed over in; None if nowhere.
+
+        Raises:
+            PolicyError: It is no directory (``deploy-invalid``), or not in RAM, or cannot be
+                written, as `ram.require` and `ram.require_writable`.
+        """
+        if not self.settings.text("deploy"):
+            return None
+        directory = files.directory(self.settings.text("deploy"))
+        ram.require_writable([directory])
+        if not self.simulated and not self.settings.switch("allow_disk"):
+            ram.require([directory])
+        return directory
 
     def now(self) -> datetime:
         """Return this run's time in whole seconds; `look` says whether the hardware agrees."""
