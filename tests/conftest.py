@@ -4,6 +4,7 @@
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.support.world.fixtures import (  # noqa: F401
@@ -23,6 +24,10 @@ from tests.support.world.fixtures import (  # noqa: F401
     shm,
     world,
 )
+
+# How long an example takes says how busy the machine is, and nothing else.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 TOP = Path(__file__).parent.parent
 CORPUS = Path(os.environ.get("CERTBOT_ENCLAVE_CORPUS", TOP.parent / "shared" / "vectors"))

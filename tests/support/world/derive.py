@@ -12,10 +12,11 @@ from __future__ import annotations
 import hmac
 import threading
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from tests.support.world.http_service import HttpService
 
 SECP256K1_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 MOCK_SEED = bytes(64)
@@ -54,7 +55,7 @@ _FORMS: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
-class DeriveServer:
+class DeriveServer(HttpService):
     """A running stand-in.
 
     Args:
@@ -73,25 +74,14 @@ class DeriveServer:
         self._fault: dict[str, Any] = {}
         self._stopping = threading.Event()
 
-    def __enter__(self) -> DeriveServer:
-        """Start."""
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self.address = f"127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
-        self._thread.start()
-        return self
+    def handler(self) -> type[BaseHTTPRequestHandler]:
+        """See `HttpService`."""
+        return _handler(self)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Stop; connections are refused from now on."""
+    def __exit__(self, *how: Any) -> None:
+        """Stop, and let go whoever is kept waiting."""
         self._stopping.set()
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        super().__exit__(*how)
 
     def fault(self, **fault: Any) -> None:
         """Do something wrong from now on, instead of what was told before; nothing if empty.

@@ -13,13 +13,10 @@ import hashlib
 import hmac
 import json
 import os
-import ssl
-import threading
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import trustme
@@ -31,6 +28,7 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 from certbot_enclave import errors
 from certbot_enclave.attestation import document
 from tests.support import cms
+from tests.support.world.http_service import HttpService
 
 REGION = "eu-central-1"
 ARN = f"arn:aws:kms:{REGION}:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
@@ -64,7 +62,7 @@ def signature(secret: str, request: Any, body: bytes, signed: list[str], scope: 
     return hmac.digest(key, to_sign.encode(), "sha256").hex()
 
 
-class KmsFront:
+class KmsFront(HttpService):
     """A running key service.
 
     Args:
@@ -90,37 +88,15 @@ class KmsFront:
         name: str = "127.0.0.1",
     ) -> None:
         self.root, self.pcrs, self.clock = root, pcrs, clock
-        self._authority, self._name = authority, name
+        self.authority, self.certified = authority, name
         self._cipher = AESGCM(os.urandom(32))
         self._faults: list[dict[str, Any]] = []
         self.asked: list[str] = []
         self.requests: list[dict[str, Any]] = []
 
-    def __enter__(self) -> KmsFront:
-        """Start."""
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._server.daemon_threads = True
-        scheme = "http"
-        if self._authority is not None:
-            scheme = "https"
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            self._authority.issue_cert(self._name).configure_cert(context)
-            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
-        self.url = f"{scheme}://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Stop; connections are refused from now on."""
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+    def handler(self) -> type[BaseHTTPRequestHandler]:
+        """See `HttpService`."""
+        return _handler(self)
 
     def fault(self, count: int = 1, **fault: Any) -> None:
         """Answer the next requests wrongly.

@@ -4,18 +4,17 @@
 from __future__ import annotations
 
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
+from tests.support.world.http_service import HttpService
 from tests.support.world.kms import ACCESS_ID, SECRET, TOKEN
 
 ROLE = "enclave-role"
 ROLES = "/latest/meta-data/iam/security-credentials/"
 
 
-class Metadata:
+class Metadata(HttpService):
     """A running endpoint.
 
     Attributes:
@@ -41,25 +40,9 @@ class Metadata:
         self.asked: list[str] = []
         self.headers: dict[str, str] = {}
 
-    def __enter__(self) -> Metadata:
-        """Start."""
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Stop."""
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+    def handler(self) -> type[BaseHTTPRequestHandler]:
+        """See `HttpService`."""
+        return _handler(self)
 
     def respond(self, asked: str, headers: dict[str, str]) -> tuple[int, bytes]:
         """Answer; without the token, IMDSv2 answers 401."""

@@ -9,12 +9,10 @@ and whose ``nonce`` is null. Callers cannot choose anything.
 from __future__ import annotations
 
 import io
-import threading
 import time
 from collections.abc import Callable, Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import cbor2
@@ -22,11 +20,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.support import forge
 from tests.support.nsm_device import NsmDevice
+from tests.support.world.http_service import HttpService
 
 PATH = "/attestation/raw"
 
 
-class Oyster:
+class Oyster(HttpService):
     """A running stand-in.
 
     Args:
@@ -57,25 +56,9 @@ class Oyster:
         self.key_file.write_bytes(key.private_numbers().private_value.to_bytes(32, "big"))
         self.asked: list[str] = []
 
-    def __enter__(self) -> Oyster:
-        """Start."""
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Stop; connections are refused from now on."""
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+    def handler(self) -> type[BaseHTTPRequestHandler]:
+        """See `HttpService`."""
+        return _handler(self)
 
     @property
     def argument(self) -> str:

@@ -7,11 +7,11 @@ It looks at conditions, and not at signatures: those that LocalStack refuses nob
 from __future__ import annotations
 
 import hashlib
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import unquote
+
+from tests.support.world.http_service import HttpService
 
 NAME = "bundle"
 
@@ -24,7 +24,7 @@ class Refused(Exception):
     """Status and code of an error."""
 
 
-class S3:
+class S3(HttpService):
     """A running store with one bucket, ``bucket``.
 
     Attributes:
@@ -44,26 +44,14 @@ class S3:
         self.refuses: tuple[int, str] | None = None
         self.asked: list[tuple[str, str]] = []
 
-    def __enter__(self) -> S3:
-        """Start."""
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._server.daemon_threads = True
-        url = f"http://127.0.0.1:{self._server.server_port}"
-        self.place = f"s3://bucket/enclave?endpoint={url}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
-        self._thread.start()
-        return self
+    def handler(self) -> type[BaseHTTPRequestHandler]:
+        """See `HttpService`."""
+        return _handler(self)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Stop; connections are refused from now on."""
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+    @property
+    def place(self) -> str:
+        """What the setting `store` says."""
+        return f"s3://bucket/enclave?endpoint={self.url}"
 
     @property
     def newest(self) -> bytes:
