@@ -46,8 +46,9 @@ class Follower:
             wait: Seconds to wait for a certbot that is at work here.
 
         Raises:
-            Error: As `continuity.restore`, `continuity.refresh` and `continuity.seal`. What was
-                done before the error stays done, and the next call does the rest.
+            Error: As `continuity.restore`, `continuity.refresh`, `continuity.ordering_elsewhere`
+                and `continuity.seal`. What was done before the error stays done, and the next call
+                does the rest.
         """
         state = self._issuance.runtime.state
         known = state.mark()
@@ -69,8 +70,9 @@ class Follower:
             self._unsealed = self._owed = True
             self._start_again_if_changed()
         continuity.require_bundle(mark)
-        if self._unsealed:
-            # What only this enclave has, since another was faster to seal something, is kept.
+        if self._unsealed and continuity.ordering_elsewhere(self._issuance) is None:
+            # What only this enclave has, since another was faster to seal something, is kept. It
+            # waits for the end of another's lease, who could not seal what it ordered otherwise.
             mark, _ = continuity.seal(self._issuance)
             self._unsealed = False
         return mark

@@ -113,6 +113,7 @@ def run(args: argparse.Namespace) -> int:
                 raise
             if error.code not in ended.told:
                 cli.complain(error)
+            failure.hint = "what certbot got is not sealed; run it again when that is mended"
     if ended.passed is not None:
         print("certbot-enclave: error: interrupted", file=sys.stderr)
         return 128 + ended.passed

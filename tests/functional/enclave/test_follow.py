@@ -9,6 +9,8 @@ from contextlib import contextmanager
 
 import pytest
 
+from certbot_enclave.thrift import ledger
+from tests.support.world.clock import Clock
 from tests.support.world.process import eventually
 from tests.support.world.replica import replica
 
@@ -235,4 +237,38 @@ def test_reboot_of_a_replica(leader, follower, registered):
     shutil.rmtree(_served(follower).parent.parent)
     _served(follower).parent.parent.mkdir()
     follower.ours("follow", "--once").ok()
+    assert _serves(follower, leader.certificate())
+
+
+def test_what_only_one_has_waits_for_the_lease_of_another(leader, follower, ca, registered, shm):
+    """If it were sealed at once, the other one would lose the store with what it has ordered."""
+    clock = Clock(shm / "clock")
+    leader.wrapper += clock.words
+    follower.wrapper += clock.words
+    leader.let("certonly").ok()
+    leader.let("certonly", "--cert-name=spare", "--duplicate").ok()
+    follower.ours("follow", "--once").ok()
+    renew = ("renew", "--force-renewal", "--cert-name=example.test")
+    # A certificate that is in no bundle: while it was ordered, the other one sealed something.
+    ca.stall("finalize", "after")
+    with follower.start("certbot-enclave", *follower.letting(*renew)) as process:
+        ca.wait_stalled(SECONDS)
+        leader.let("delete", "--cert-name=spare").ok()
+        ca.release()
+        said, _ = process.communicate(timeout=SECONDS)
+    assert (process.returncode, "holds another bundle" in said) == (1, True), said
+    mine = follower.certificate()
+    clock.advance(ledger.LEASE.total_seconds())
+    ca.stall("finalize", "after")
+    with leader.start("certbot-enclave", *leader.letting(*renew)) as process:
+        try:
+            ca.wait_stalled(SECONDS)
+            follower.ours("follow", "--once").ok()
+        finally:
+            ca.release()
+        said, _ = process.communicate(timeout=SECONDS)
+    assert process.returncode == 0, said
+    assert _serves(follower, mine)
+    follower.ours("follow", "--once").ok()
+    assert follower.certificate() == leader.certificate() != mine
     assert _serves(follower, leader.certificate())

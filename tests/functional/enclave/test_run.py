@@ -164,6 +164,7 @@ def test_lost_race_for_the_store_loses_nothing(enclave, ca, registered, deployed
     assert process.returncode == 1, said
     assert said.count("holds another bundle than generation") == 1
     assert "certbot-enclave follow --once" in said
+    assert "hint: what certbot got is not sealed" in said
     mine = enclave.certificate()
     assert deployed.read_bytes().startswith(mine)
     done = enclave.ours("follow", "--once", "--json").ok()

@@ -249,30 +249,6 @@ def test_two_replicas_at_once_place_one_order(pair, ca):
     assert second.certificate() != renewed
 
 
-def test_who_was_away_for_longer_than_the_lease_overwrites_nothing(pair, ca):
-    first, second = pair
-    asked = _orders(ca)
-    words = first.words("renew", "--force-renewal", names=False, server=False)
-    ca.stall("certificate")
-    with first.start("certbot", *words) as run:
-        ca.wait_stalled(60)
-        late = second.later(LEASE + 1)
-        _take(late).ok()
-        late.renew().ok()
-        sealed = first.bundle.read_bytes()
-        ca.release()
-        text, _ = run.communicate()
-    assert (run.returncode, "holds another bundle" in text) == (1, True), text
-    assert _orders(ca) == asked + 2
-    assert first.bundle.read_bytes() == sealed
-    # It serves what it got, and then what everybody serves.
-    assert _deployed(first).startswith(first.certificate())
-    assert first.certificate() != second.certificate()
-    _take(first).ok()
-    assert first.certificate() == second.certificate()
-    assert _deployed(first) == _deployed(second)
-
-
 @pytest.fixture
 def suggesting(new_ca, enclave, owner):
     """An enclave with a certificate of a CA that suggests when to renew; its roots are named."""

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from certbot_enclave import statement
 from certbot_enclave.statement import Statement
@@ -87,12 +87,14 @@ class Enclave:
                 "certbot-enclave", "simulate", str(self.simulator), "--image", str(self.image)
             ).ok()
 
-    def start(self, program: str, *arguments: str) -> subprocess.Popen[str]:
+    def start(
+        self, program: str, *arguments: str, output: int | IO[str] = subprocess.PIPE
+    ) -> subprocess.Popen[str]:
         """Start one command and do not wait for it; the caller does, or kills it."""
         return subprocess.Popen(
             [*self.wrapper, str(BIN / program), *arguments],
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=output,
             stderr=subprocess.STDOUT,
             text=True,
             env=self.full_environment,

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import tempfile
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -166,8 +165,7 @@ def localstack_key(enclave: Enclave, localstack: LocalStack) -> str:
 @pytest.fixture
 def localstack_bucket(enclave: Enclave, localstack: LocalStack) -> str:
     """The store of the enclave, ``s3:…``, on LocalStack."""
-    bucket = localstack.bucket(f"b-{uuid.uuid4()}")
-    place = f"s3://{bucket}/enclave?region={amazon.REGION}&endpoint={localstack.url}"
+    place = localstack.store()
     enclave.extra["store"] = place
     _credentials(enclave)
     return place

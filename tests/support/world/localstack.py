@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -123,3 +124,12 @@ class LocalStack(Server):
         )
         self.ask("s3", "PUT", f"/{name}", where).raise_for_status()
         return name
+
+    def store(self, url: str = "") -> str:
+        """Make a bucket, and return a store in it, as the settings name it.
+
+        Args:
+            url: Where whoever uses it asks for it, if not here.
+        """
+        place = self.bucket(f"b-{uuid.uuid4()}")
+        return f"s3://{place}/enclave?region={REGION}&endpoint={url or self.url}"
