@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from certbot_enclave import errors, lineages, locks
+from certbot_enclave import errors, lineages, locks, unfinished
 from certbot_enclave.account import keeping, on_file
 from certbot_enclave.deploy import files
 from certbot_enclave.issuance import Issuance
@@ -117,13 +117,40 @@ def refresh(issuance: Issuance, *, wait: float = locks.WAIT) -> Mark:
                 expected_account=runtime.settings.text("account"),
                 bound=runtime.bound_pcr,
             )
-    if any(not _in_place(issuance, name) for name in _good(issuance)):
-        # certbot hands over what it got itself; only then it is known what is missing.
-        with locks.certbots(config, wait=wait):
-            for name in _good(issuance):
-                if not _in_place(issuance, name):
-                    _deploy(issuance, name)
+    hand_over(issuance, wait=wait)
     return runtime.state.restored()
+
+
+def hand_over(issuance: Issuance, *, wait: float = locks.WAIT) -> None:
+    """Hand over what is good and not in place, because a command failed or was killed before.
+
+    Args:
+        issuance: This run.
+        wait: As in `refresh`.
+
+    Raises:
+        TransportError: certbot is at work (``certbot-running``).
+        DeployError: A certificate cannot be handed over.
+    """
+    if all(_in_place(issuance, name) for name in _good(issuance)):
+        return
+    # certbot hands over what it got itself; only then it is known what is missing.
+    with locks.certbots(issuance.runtime.directories.config, wait=wait):
+        for name in _good(issuance):
+            if not _in_place(issuance, name):
+                _deploy(issuance, name)
+
+
+def clear_unfinished(issuance: Issuance) -> None:
+    """Remove what a certbot that was killed left of a certificate that it never finished.
+
+    Raises:
+        TransportError: certbot is at work (``certbot-running``), or something cannot be removed.
+    """
+    config = issuance.runtime.directories.config
+    if unfinished.any_in(config):
+        with locks.certbots(config):
+            unfinished.clear(config)
 
 
 def ordering_elsewhere(issuance: Issuance) -> datetime | None:

@@ -45,7 +45,7 @@ def whole(live: Path, name: str) -> bool:
             target = os.readlink(path)
         except OSError:
             return False
-        inside = carried.target_of(f"live/{name}/{kind}.pem", target)
+        inside = carried.target_of(f"live/{name}/{kind}.pem", target, os.fspath(live.parent))
         if inside is None or not path.is_file():
             return False
         generations.add(carried.generation_of(inside))

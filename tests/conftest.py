@@ -46,6 +46,23 @@ def pytest_collection_modifyitems(config, items):
         )
 
 
+def pytest_terminal_summary(terminalreporter):
+    """What the kills of this run came to, in one line (tests/adversary/test_killed.py)."""
+    kills = [
+        (value, outcome)
+        for outcome in ("passed", "failed")
+        for report in terminalreporter.getreports(outcome)
+        for name, value in report.user_properties
+        if name == "killed at" and report.when == "call"
+    ]
+    if kills:
+        points, held = {point for point, _ in kills}, [end for _, end in kills if end == "passed"]
+        terminalreporter.write_line(
+            f"kill -9: points={len(points)} kills={len(kills)} "
+            f"account and all that was acknowledged kept={len(held)} not={len(kills) - len(held)}"
+        )
+
+
 @pytest.fixture(scope="session")
 def corpus() -> Path:
     """The folder of test data that may not be copied into the project."""

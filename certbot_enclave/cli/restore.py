@@ -29,6 +29,7 @@ def run(args: argparse.Namespace) -> int:
     issuance = inside.start(args)
     mark = continuity.restore(issuance)
     continuity.require_bundle(mark)
+    continuity.hand_over(issuance)
     config = issuance.runtime.directories.config
     certificates = [
         {

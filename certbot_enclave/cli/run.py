@@ -100,6 +100,7 @@ def run(args: argparse.Namespace) -> int:
         if until is not None:
             print(f"another enclave is renewing, until {until:%Y-%m-%dT%H:%M:%SZ} at the latest")
             return 0 if undeployed is None else cli.exit_code(undeployed)
+        continuity.clear_unfinished(issuance)
         taken = issuance.runtime.state.restored() != before
         roots = issuance.runtime.settings.text("ca_roots")
         ended = child.run(words, child.environment(os.environ, roots), timeout=timeout)

@@ -42,17 +42,21 @@ def is_folder(path: str) -> bool:
     return _plain(path) and _FOLDER.fullmatch(path) is not None
 
 
-def target_of(path: str, target: str) -> str | None:
+def target_of(path: str, target: str, top: str = "") -> str | None:
     """Return the path, relative to the config directory, that a link leads to.
 
     Args:
         path: Of the link.
         target: What it says.
+        top: certbot's config directory, absolute, if the link may also say its whole path: those
+            do that certbot has turned back after it was killed.
 
     Returns:
         None if it is no link of certbot's, from ``live/NAME/KIND.pem`` to
         ``../../archive/NAME/KINDn.pem``.
     """
+    if top and target.startswith(f"{top}/"):
+        target = f"../../{target.removeprefix(f'{top}/')}"
     link, leads = _LINK.fullmatch(path), _TARGET.fullmatch(target)
     if not (_plain(path) and link and leads and link.groupdict() == leads.groupdict()):
         return None

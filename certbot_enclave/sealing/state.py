@@ -18,6 +18,7 @@ from certbot_enclave.sealing import bundle, merging, replacing, tree
 
 _MARK = "enclave/boot.json"
 _LOCK = "enclave/boot.lock"
+_BEGUN = "enclave/boot.begun"  # in RAM only; is there while a restore writes, or was killed
 
 
 @dataclass(frozen=True)
@@ -159,8 +160,7 @@ class State:
             holder = os.urandom(16).hex()
             mark = Mark(os.urandom(16).hex(), 0, 0, holder=holder)
             if stored is not None and contents is not None:
-                self._refuse_overwrite(contents)
-                tree.restore(self.config_dir, contents.entries)
+                self._bring_back(contents)
                 mark = _begun(
                     contents,
                     stored.version,
@@ -168,7 +168,19 @@ class State:
                     holder=holder,
                 )
             self._write_mark(mark)
+            (self.config_dir / _BEGUN).unlink(missing_ok=True)
             return mark
+
+    def _bring_back(self, contents: bundle.Contents) -> None:
+        """Write everything, into an empty directory or over what a killed restore left there."""
+        begun = self.config_dir / _BEGUN
+        if begun.exists():
+            # Another enclave may have sealed since: what is here is then that of an older bundle.
+            replacing.replace(self.config_dir, tree.collect(self.config_dir), contents.entries)
+            return
+        self._refuse_overwrite(contents)
+        tree.restore(self.config_dir, [tree.File(_BEGUN, 0o600, b"")])
+        tree.restore(self.config_dir, contents.entries)
 
     def _open(
         self, stored: Stored, own: Mapping[int, bytes], expected_account: str, bound: int | None

@@ -138,26 +138,35 @@ class _Reader:
     def _links(self, lineage: str) -> list[Link] | None:
         """Return the four links of a lineage, or None if one leads nowhere.
 
-        certbot turns one link after the other to a new generation, and when it was killed meanwhile
-        it turns all of them back at its next start. So the older generation counts.
+        certbot turns one link after the other to a new generation. Meanwhile it notes where they
+        led, and when it was killed it turns all of them back at its next start. So the older
+        generation counts.
         """
-        generations = []
+        noted = self._targets(lineage, "previous_")
+        for targets in filter(None, (noted, self._targets(lineage))):
+            oldest = min(map(carried.generation_of, targets))
+            inside = {kind: f"archive/{lineage}/{kind}{oldest}.pem" for kind in carried.KINDS}
+            if all((self._top / path).is_file() for path in inside.values()):
+                return [
+                    Link(f"live/{lineage}/{kind}.pem", f"../../{path}")
+                    for kind, path in inside.items()
+                ]
+        return None
+
+    def _targets(self, lineage: str, before: str = "") -> list[str] | None:
+        """Return where all four links lead, or None if one is missing or not certbot's."""
+        targets = []
         for kind in carried.KINDS:
-            path = f"live/{lineage}/{kind}.pem"
             try:
-                target = os.readlink(self._top / path)
-            except OSError:  # missing, or no link: certbot was killed before it was done
+                target = os.readlink(self._top / f"live/{lineage}/{before}{kind}.pem")
+            except OSError:
                 return None
-            if carried.target_of(path, target) is None:
+            top = os.fspath(self._top)
+            inside = carried.target_of(f"live/{lineage}/{kind}.pem", target, top)
+            if inside is None:
                 return None
-            generations.append(carried.generation_of(target))
-        links = []
-        for kind in carried.KINDS:
-            inside = f"archive/{lineage}/{kind}{min(generations)}.pem"
-            if not (self._top / inside).is_file():
-                return None
-            links.append(Link(f"live/{lineage}/{kind}.pem", f"../../{inside}"))
-        return links
+            targets.append(inside)
+        return targets
 
     def _lineages(self) -> dict[str, list[Link]]:
         """Return what certbot can renew: complete lineages that have a renewal file."""
@@ -165,7 +174,9 @@ class _Reader:
         folder = self._top / "live"
         found = {}
         for name in sorted(os.listdir(folder)) if folder.is_dir() else []:
-            if (self._top / "renewal" / f"{name}.conf").is_file():
+            # certbot takes a lineage's name with an empty renewal file, and fills that last.
+            conf = self._top / "renewal" / f"{name}.conf"
+            if conf.is_file() and conf.stat().st_size:
                 links = self._links(name)
                 if links is not None:
                     found[name] = links

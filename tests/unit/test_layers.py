@@ -22,7 +22,7 @@ LAYERS = (
     ("statement",),
     ("policy", "matching"),
     ("verification",),
-    ("sealing", "challenges", "deploy", "lineages", "looks"),
+    ("sealing", "challenges", "deploy", "lineages", "looks", "unfinished"),
     ("thrift",),
     ("runtime",),
     ("account",),

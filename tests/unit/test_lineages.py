@@ -153,6 +153,14 @@ def test_half_turned_lineage_is_not_whole(live, generations, whole):
     assert lineages.whole(live, A) is whole
 
 
+def test_links_that_certbot_turned_back_say_their_whole_path(live, tmp_path):
+    _turned(live, A, (1, 1, 1, 1))
+    for kind in carried.KINDS:
+        (live / A / f"{kind}.pem").unlink()
+        (live / A / f"{kind}.pem").symlink_to(tmp_path / "archive" / A / f"{kind}1.pem")
+    assert lineages.whole(live, A)
+
+
 def test_lineage_whose_files_are_gone_or_elsewhere_is_not_whole(live, tmp_path):
     _turned(live, A, (1, 1, 1, 1))
     (tmp_path / "archive" / A / "privkey1.pem").unlink()

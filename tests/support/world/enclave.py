@@ -174,18 +174,22 @@ class Enclave:
         """``certbot-enclave run -- VERB``."""
         return self.run("certbot-enclave", *self.letting(verb, *more, own=own))
 
-    def register(self, *more: str, agree: bool = True) -> Outcome:
-        """``certbot-enclave register``."""
-        options = [*self.directories, *self.settings("--"), "--challenge=http-01"]
-        return self.run(
-            "certbot-enclave",
+    def registering(self, *more: str, agree: bool = True) -> list[str]:
+        """Arguments of ``certbot-enclave register``."""
+        return [
             "register",
             f"--domains={','.join(self.domains)}",
             f"--server={self.server}",
             *(["--agree-tos"] if agree else []),
-            *options,
+            *self.directories,
+            *self.settings("--"),
+            "--challenge=http-01",
             *more,
-        )
+        ]
+
+    def register(self, *more: str, agree: bool = True) -> Outcome:
+        """``certbot-enclave register``."""
+        return self.run("certbot-enclave", *self.registering(*more, agree=agree))
 
     def registered(self) -> dict[str, Any]:
         """Register, and return what it printed as JSON."""

@@ -93,6 +93,14 @@ def test_link():
     tree.check(tree.Link(LINK, TARGET))
 
 
+def test_link_that_says_its_whole_path():
+    target = TARGET.replace("../..", "/etc/letsencrypt")
+    assert carried.target_of(LINK, target, "/etc/letsencrypt") == f"archive/{L}/privkey7.pem"
+    assert carried.target_of(LINK, TARGET, "/etc/letsencrypt") == f"archive/{L}/privkey7.pem"
+    for top in ("", "/etc", "/etc/letsencryp", "/etc/letsencrypt2"):
+        assert carried.target_of(LINK, target, top) is None
+
+
 @pytest.mark.parametrize(("path", "target"), NO_LINKS)
 def test_no_links(path, target):
     assert carried.target_of(path, target) is None

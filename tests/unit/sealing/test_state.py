@@ -180,6 +180,43 @@ def test_what_a_killed_restore_left_is_no_conflict(world):
     assert world.restore().generation == 1
 
 
+@pytest.mark.parametrize("written", range(13))
+def test_killed_restore_that_was_overtaken_is_replaced(world, monkeypatch, written):
+    """Another enclave has sealed once more, and what is half here is of the bundle before."""
+    world.restore()
+    lineage_trees.account(world.config, URI)
+    lineage_trees.lineage(world.config, "a.test", 1)
+    world.state().save([URI], b"key")
+    first = world.store.written[-1]
+    lineage_trees.lineage(world.config, "a.test", 2, generation=2)
+    lineage_trees.account(world.config, URI, name="cd34")
+    world.state().save([URI], b"key")
+    newest = tree.collect(world.config)
+    second = world.store.written.pop()
+    world.reboot()
+
+    class Killed(BaseException):
+        pass
+
+    def restore(config, entries):
+        entries = list(entries)
+        whole(config, entries[:written] if len(entries) > 1 else entries)
+        if len(entries) > 1:
+            assert len(entries) > written
+            raise Killed
+
+    whole = tree.restore
+    assert world.store.written == [first]
+    monkeypatch.setattr(tree, "restore", restore)
+    with pytest.raises(Killed):
+        world.restore()
+    monkeypatch.undo()
+    world.store.written.append(second)
+    assert _numbers(world.restore())[1:] == (2, 2)
+    assert tree.collect(world.config) == newest
+    assert lineage_trees.days(world.config) == {"a.test": {"2"}}
+
+
 MARK = {
     "bundle_id": "ab" * 16,
     "generation": 1,

@@ -400,3 +400,70 @@ def test_half_turned_lineage_without_the_older_one_is_not_carried(tmp_path):
     link.symlink_to("../../archive/example.com/cert1.pem")
     (config / "archive" / "example.com" / "privkey1.pem").unlink()
     assert "renewal/example.com.conf" not in _paths(tree.collect(config))
+
+
+def _noted(config, generation, kinds=carried.KINDS):
+    """Write what certbot notes before it turns links: where they led, by the whole path."""
+    for kind in kinds:
+        target = config / "archive" / "example.com" / f"{kind}{generation}.pem"
+        (config / "live" / "example.com" / f"previous_{kind}.pem").symlink_to(target)
+
+
+@pytest.fixture
+def turning(tmp_path):
+    """A lineage of which certbot has just turned all links; and what was carried before."""
+    config = tmp_path / "a"
+    _lineage(config, "example.com", 1)
+    older = tree.collect(config)
+    _lineage(config, "example.com", 2)
+    return config, older
+
+
+@pytest.mark.parametrize("kind", carried.KINDS)
+def test_link_that_certbot_has_removed_and_not_made_again(turning, kind):
+    config, older = turning
+    _noted(config, 1)
+    (config / "live" / "example.com" / f"{kind}.pem").unlink()
+    assert tree.collect(config) == older
+
+
+def test_links_that_certbot_turned_back_are_carried_as_it_makes_them(turning):
+    config, older = turning
+    _noted(config, 1)
+    for kind in carried.KINDS:
+        folder = config / "live" / "example.com"
+        (folder / f"previous_{kind}.pem").rename(folder / f"{kind}.pem")
+    assert tree.collect(config) == older
+    tree.restore(config.with_name("b"), older)
+    target = os.readlink(config.with_name("b") / "live" / "example.com" / "cert.pem")
+    assert target == "../../archive/example.com/cert1.pem"
+
+
+def test_links_to_another_tree_are_not_carried(turning):
+    config, _ = turning
+    link = config / "live" / "example.com" / "cert.pem"
+    link.unlink()
+    link.symlink_to(config.with_name("b") / "archive" / "example.com" / "cert1.pem")
+    assert "renewal/example.com.conf" not in _paths(tree.collect(config))
+
+
+def test_notes_that_certbot_is_about_to_remove_count_for_nothing(turning):
+    config, _ = turning
+    newer = tree.collect(config)
+    _noted(config, 1, carried.KINDS[1:])
+    assert tree.collect(config) == newer
+
+
+def test_notes_about_files_that_are_gone_count_for_nothing(turning):
+    config, _ = turning
+    newer = tree.collect(config)
+    _noted(config, 1)
+    (config / "archive" / "example.com" / "chain1.pem").unlink()
+    assert tree.collect(config) == newer
+
+
+def test_lineage_whose_renewal_file_is_empty_is_not_carried(tmp_path):
+    _lineage(tmp_path / "a", "example.com", conf=b"")
+    _lineage(tmp_path / "a", "example.org")
+    carried_by_name = [path for path in _paths(tree.collect(tmp_path / "a")) if ".conf" in path]
+    assert carried_by_name == ["renewal/example.org.conf"]
