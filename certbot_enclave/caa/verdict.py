@@ -15,7 +15,7 @@ from datetime import date
 from functools import lru_cache
 
 from certbot_enclave import errors
-from certbot_enclave.caa import changes, evaluate, issuers
+from certbot_enclave.caa import changes, evaluate, held, issuers
 from certbot_enclave.caa.changes import Change
 from certbot_enclave.caa.evaluate import Finding
 from certbot_enclave.caa.grammar import Record
@@ -62,6 +62,8 @@ class Tolerance:
         independent_resolvers: How many of those asked the host cannot speak for at once:
             `resolvers.independent`. An unsigned zone needs two.
         issuers: Issuer domain names of CAs that need not be known to enforce RFC 8657.
+        accounts: URIs of accounts that the subject's own enclave holds at another directory of
+            that issuer. Records may allow them, and unlike `Subject.also` need not.
     """
 
     covering_wildcard: bool = False
@@ -69,6 +71,7 @@ class Tolerance:
     unsigned_zone: bool = False
     independent_resolvers: int = 0
     issuers: frozenset[str] = field(default_factory=frozenset)
+    accounts: frozenset[str] = field(default_factory=frozenset)
 
 
 @dataclass(frozen=True)
@@ -233,14 +236,30 @@ def _judge_covering(
 
 
 @lru_cache(maxsize=32)
-def _others(records: tuple[Record, ...], subject: Subject, wildcard: bool) -> tuple[Finding, ...]:
+def _others(
+    records: tuple[Record, ...], subject: Subject, wildcard: bool, beside: frozenset[str]
+) -> tuple[Finding, ...]:
     return evaluate.liberal(
         records,
         issuer=subject.issuer,
         account_uri=subject.account_uri,
         methods=subject.methods,
         wildcard=wildcard,
-        also=subject.also,
+        also=(*subject.also, *beside),
+    )
+
+
+@lru_cache(maxsize=32)
+def _used(records: tuple[Record, ...], subject: Subject, beside: frozenset[str]) -> tuple[str, ...]:
+    """Return those accounts but for which a set would be found to allow somebody else."""
+    return tuple(
+        uri
+        for uri in sorted(beside)
+        if any(
+            _others(records, subject, wildcard, beside - {uri})
+            != _others(records, subject, wildcard, beside)
+            for wildcard in (False, True)
+        )
     )
 
 
@@ -253,11 +272,11 @@ def _ours(
     )
 
 
-def _has_wildcard(records: tuple[Record, ...], subject: Subject) -> bool:
+def _has_wildcard(records: tuple[Record, ...], subject: Subject, beside: frozenset[str]) -> bool:
     """Return True if a set gives the wildcard to an account of ours, by its own property."""
     return (
         any(record.tag.lower() == b"issuewild" for record in records)
-        and not _others(records, subject, True)
+        and not _others(records, subject, True, beside)
         and any(
             _ours(records, subject.issuer, account.uri, method, True).allowed
             for account in subject.accounts
@@ -267,10 +286,15 @@ def _has_wildcard(records: tuple[Record, ...], subject: Subject) -> bool:
 
 
 @lru_cache(maxsize=32)
-def _wanted(records: tuple[Record, ...], subject: Subject, wildcard: bool) -> tuple[Record, ...]:
+def _wanted(
+    records: tuple[Record, ...], subject: Subject, wildcard: bool, beside: frozenset[str]
+) -> tuple[Record, ...]:
     # It stays allowed where it is so now: of the name, and of names below that inherit from it.
-    wildcard = wildcard or _has_wildcard(records, subject)
-    return changes.binding(subject.accounts, records, wildcard=wildcard)
+    wildcard = wildcard or _has_wildcard(records, subject, beside)
+    more = [
+        Account(subject.issuer, uri, subject.methods) for uri in _used(records, subject, beside)
+    ]
+    return changes.binding([*subject.accounts, *more], records, wildcard=wildcard)
 
 
 def looked_at(name: str) -> tuple[str, ...]:
@@ -313,13 +337,15 @@ def judge_name(
     wildcard, base = name.startswith("*."), name.removeprefix("*.")
     own = climb(base)
     climbs = [own]
-    wanted = _wanted(own.records, subject, wildcard)
+    beside = tolerance.accounts
+    wanted = _wanted(own.records, subject, wildcard, beside)
     change = changed(own, tolerance, wanted)
 
-    findings = [*_others(own.records, subject, False), *_others(own.records, subject, True)]
+    findings = [
+        finding for wild in (False, True) for finding in _others(own.records, subject, wild, beside)
+    ]
     left = {
-        finding.name
-        for finding in (*_others(wanted, subject, False), *_others(wanted, subject, True))
+        finding.name for wild in (False, True) for finding in _others(wanted, subject, wild, beside)
     }
     findings = _offer(findings, own, change, left)
     for uri in (subject.account_uri, *subject.also):
@@ -337,11 +363,12 @@ def judge_name(
                         change if helps else None,
                     )
                 )
-    conditions: set[str] = set()
+    conditions = {held.condition(uri) for uri in _used(own.records, subject, beside)}
     for parent in looked_at(name)[1:]:
         covering = climb(parent)
         climbs.append(covering)
-        open_above = _others(covering.records, subject, True)
+        open_above = _others(covering.records, subject, True, beside)
+        conditions |= {held.condition(uri) for uri in _used(covering.records, subject, beside)}
         if open_above and tolerance.covering_wildcard:
             conditions.add("covering-wildcard-open")
         elif open_above:

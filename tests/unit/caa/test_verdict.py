@@ -7,8 +7,9 @@ from datetime import timedelta
 import pytest
 
 from certbot_enclave import errors
-from certbot_enclave.caa import formats, issuers, lookup, verdict
+from certbot_enclave.caa import formats, issuers, lookup, publication, verdict
 from certbot_enclave.caa.grammar import Record
+from certbot_enclave.caa.publication import Account
 from certbot_enclave.caa.verdict import Subject, Tolerance, judge_name
 from tests.unit.caa.told import Told
 
@@ -449,3 +450,67 @@ def test_the_word_says_exclusive_only_with_everything_right():
         right = (own, above, signed, aliases) == (PAIR, PAIR, True, ())
         assert (found.word == "exclusive") is right
         assert found.opens_gate is right
+
+
+HELD = "https://staging.ca.test/acct/7"
+THIRD = "https://ca.test/acct/9"
+
+
+def _set(*uris, wildcard=False):
+    accounts = [Account(ISSUER, uri, ("http-01",)) for uri in uris]
+    return publication.records_of(accounts, wildcard=wildcard)
+
+
+def _holding(table, **more):
+    return _judge(table, tolerance=Tolerance(accounts=frozenset({HELD})), **more)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {NAME: _set(OURS, HELD), "example.com": PAIR},
+        {"example.com": _set(OURS, HELD)},
+        {"example.com": _set(HELD, OURS, wildcard=True)},
+        # It is allowed the covering wildcard alone.
+        {NAME: PAIR, "example.com": [*_set(OURS), *_set(HELD, wildcard=True)[1:]]},
+    ],
+)
+def test_account_that_the_enclave_holds_elsewhere_is_a_condition(table):
+    found = _holding(table)
+    assert (found.word, found.opens_gate) == ("exclusive", True)
+    assert found.conditions == (f"rehearsal-account:{HELD}",)
+    assert not _judge(table).opens_gate
+
+
+def test_account_that_the_enclave_holds_elsewhere_need_not_be_allowed():
+    found = _holding({NAME: PAIR, "example.com": PAIR})
+    assert (found.word, found.conditions) == ("exclusive", ())
+
+
+@pytest.mark.parametrize(
+    ("records", "names"),
+    [
+        (_set(OURS, HELD, THIRD), ["foreign-account"]),
+        (_set(THIRD, HELD), ["foreign-account", "not-allowed"]),
+        (_set(HELD), ["not-allowed"]),
+        ([*_set(OURS, HELD), OTHER], ["unbound-issuer"]),
+        # By another method, or with more than its URI, it is nothing that we hold.
+        (
+            [*PAIR, Record(0, b"issue", f"{ISSUER};accounturi={HELD}".encode())],
+            ["unpinned-method"],
+        ),
+        (_set(OURS, HELD + "/"), ["foreign-account"]),
+        (_set(OURS, HELD + "0"), ["foreign-account"]),
+    ],
+)
+def test_account_that_the_enclave_holds_elsewhere_opens_nothing_else(records, names):
+    found = _holding({"example.com": records})
+    assert sorted(set(_names(found)) - {"covering-wildcard-open"}) == names
+    assert found.word == "open"
+
+
+def test_change_keeps_the_account_that_the_enclave_holds_elsewhere():
+    found = _holding({"example.com": _set(OURS, HELD, THIRD)}, name="example.com")
+    assert [finding.change.after for finding in found.findings] == [_set(OURS, HELD)]
+    found = _holding({"example.com": _set(THIRD)}, name="example.com")
+    assert {finding.change.after for finding in found.findings} == {_set(OURS)}
