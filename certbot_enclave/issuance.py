@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
 
-from certbot_enclave import errors, lineages, looks, requested_names
+from certbot_enclave import errors, lineages, looks, rehearsal, requested_names
 from certbot_enclave import evidence as evidence_module
 from certbot_enclave import settings as settings_module
 from certbot_enclave.account import keeping, pcr
@@ -18,6 +18,7 @@ from certbot_enclave.account.ca import ExternalAccount
 from certbot_enclave.account.gate import Gate
 from certbot_enclave.account.registration import Registered, Registration, Request
 from certbot_enclave.caa import formats, lookup, resolvers, verdict
+from certbot_enclave.caa.publication import records_of
 from certbot_enclave.caa.verdict import Verdict
 from certbot_enclave.deploy import files
 from certbot_enclave.looks import Look, Seen
@@ -52,6 +53,7 @@ class Issuance:
         )
         self._ca_roots = _readable(settings, "ca_roots")
         self._wait = settings_module.seconds(settings.text("wait_for_caa"))
+        rehearsal.check(settings)
         self._deploy_to = runtime.deployment()
         self._registered: Registered | None = None
         self._looks: dict[str, Look] = {}
@@ -156,18 +158,14 @@ class Issuance:
         return (named,) if named else stated
 
     def records(self, names: Iterable[str]) -> tuple[str, ...]:
-        """Return the CAA records, one zone-file line each, that bind issuance to this account."""
-        method = self.runtime.settings.text("challenge")
-        return tuple(
-            line
-            for name in sorted(names)
-            for line in formats.zone(
-                name,
-                formats.records_for(
-                    issuer=self.issuers()[0], methods=[method], account_uri=self.registered.uri
-                ),
-            )
-        )
+        """Return the CAA records, one zone-file line each, that bind issuance to this account.
+
+        One that the enclave holds at the directory where it rehearses is bound with it.
+        """
+        subject = self._subject()
+        accounts = replace(subject, also=tuple(sorted(self._held_beside()))).accounts
+        records = records_of(accounts)
+        return tuple(line for name in sorted(names) for line in formats.zone(name, records))
 
     def _subject(self) -> verdict.Subject:
         return verdict.Subject(
@@ -175,6 +173,9 @@ class Issuance:
             account_uri=self.registered.uri,
             methods=(self.runtime.settings.text("challenge"),),
         )
+
+    def _held_beside(self) -> frozenset[str]:
+        return rehearsal.held_beside(self.runtime, self.registered.ca.url)
 
     def _judge(self, name: str, today: date) -> Verdict:
         settings = self.runtime.settings
@@ -184,6 +185,7 @@ class Issuance:
             unsigned_zone=settings.switch("allow_unsigned_zone"),
             independent_resolvers=resolvers.independent(self._resolvers),
             issuers=frozenset(settings.list("allow_issuer")),
+            accounts=self._held_beside(),
         )
         return verdict.judge_name(
             name,

@@ -113,7 +113,7 @@ class Configurator(common.Configurator):
         runtime = runtime_module.start(given, directories, measured=self.conf("settings"))
         doors.check_environment(os.environ, runtime.settings)
         doors.check_certbot(config, runtime.settings)
-        from certbot_enclave import continuity
+        from certbot_enclave import continuity, rehearsal
         from certbot_enclave.issuance import Issuance
 
         if Configurator._before is not None:
@@ -124,9 +124,11 @@ class Configurator(common.Configurator):
         if config.verb not in doors.ORDERING:
             return
         server, may_register = self._server()
-        runtime.require_server(server)
+        runtime.require_server(server, trial=trial)
         names = self._issuance.names(self._requested())
         continuity.restore(self._issuance)
+        if not trial:
+            rehearsal.require(runtime, server, names)
         registered = self._issuance.register(
             server, agree_tos=bool(config.tos) and may_register, email=config.email
         )

@@ -138,15 +138,21 @@ class Runtime:
             )
         return seen
 
-    def require_server(self, server: str) -> None:
+    def require_server(self, server: str, *, trial: bool = False) -> None:
         """Refuse a directory that the settings of a real enclave do not name.
 
         certbot's ``--server``, ``--staging`` and ``--dry-run`` are arguments, and not measured.
+
+        Args:
+            server: URL of the directory.
+            trial: Nothing of this run is kept, so that it may rehearse.
 
         Raises:
             PolicyError: It is another one (``settings-contradicted``).
         """
         measured = self.settings.text("server")
+        if trial and server and server == self.settings.text("staging_rehearsal"):
+            return
         if not self.simulated and server != measured:
             raise errors.PolicyError(
                 f"server is {server!r} on the command line, but {measured!r} in {MEASURED_FILE}",
@@ -294,6 +300,12 @@ def start(
         # certbot writes keys there, and would follow a link.
         ram.require([*paths, *(directories.config / name for name in _KEYS)])
         ram.require([ram.temporary()], below=False)  # a share of the host's may be mounted there
-    state = State(directories.config, store=store, sealer=sealer, attester=attester)
+    state = State(
+        directories.config,
+        store=store,
+        sealer=sealer,
+        attester=attester,
+        beside=settings.text("staging_rehearsal"),
+    )
     own_server = {**saved, **(table or {})}.get("server", "")
     return Runtime(settings, directories, attester, sealer, state, clock, str(own_server))

@@ -60,6 +60,11 @@ TABLE = (
         choices=("random", "derived"),
     ),
     Setting("server", "", "ACME directory URL, https (certbot's --server)"),
+    Setting(
+        "staging_rehearsal",
+        "",
+        "ACME directory URL of the CA's staging, where each image tries every order first",
+    ),
     Setting("domains", (), "names this enclave may ask certificates for"),
     Setting(
         "bind_pcr",

@@ -11,6 +11,7 @@ from josepy.errors import DeserializationError
 from josepy.jwk import JWK
 
 from certbot_enclave import errors
+from certbot_enclave.account.ca import origin
 from certbot_enclave.account.key import EnclaveJWK
 
 
@@ -45,6 +46,36 @@ def keys(config_dir: Path) -> list[EnclaveJWK]:
                 f"account key {path} cannot be read: {error}", code="account-unreadable"
             ) from error
     return found
+
+
+def uri_at(config_dir: Path, directory: str) -> str | None:
+    """Return the URI of this enclave's account at a directory, or None if there is none.
+
+    Args:
+        config_dir: certbot's config directory.
+        directory: URL of the ACME directory.
+
+    Raises:
+        AccountError: A file of an account cannot be read (``account-unreadable``), is no enclave's
+            (``account-foreign``), or the URI is at another origin (``account-origin``).
+    """
+    for path in sorted(config_dir.glob("accounts/**/private_key.json")):
+        try:
+            key = _key(path, json.loads(path.read_bytes()))
+            if key.key.directory != directory:
+                continue
+            uri = str(json.loads(path.with_name("regr.json").read_bytes())["uri"])
+        except (OSError, ValueError, KeyError, TypeError, DeserializationError) as error:
+            raise errors.AccountError(
+                f"account {path.parent} cannot be read: {error}", code="account-unreadable"
+            ) from error
+        if not uri.startswith(f"{origin(directory)}/"):
+            raise errors.AccountError(
+                f"the account at {directory} is {uri}, which is another CA's",
+                code="account-origin",
+            )
+        return uri
+    return None
 
 
 def speaking(config_dir: Path, server: str) -> EnclaveJWK:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from certbot_enclave import errors
+from certbot_enclave.caa import held
 from certbot_enclave.caa.publication import Account
 from certbot_enclave.cli import outside
 
@@ -119,14 +120,10 @@ def _proved(args: argparse.Namespace, tell: Tell) -> Callable[[str], tuple[Accou
             if verified.simulated:
                 tell("SIMULATED: this is no hardware's word, but that of the root you named")
             said = verified.statement
-            found.append(
-                Account(
-                    said.caa_identities[0],
-                    said.account_uri,
-                    said.validation_methods,
-                    said.thumbprint,
-                )
-            )
+            issuer, methods = said.caa_identities[0], said.validation_methods
+            found.append(Account(issuer, said.account_uri, methods, said.thumbprint))
+            # The policy accepts each by name, or this would not be verified.
+            found += [Account(issuer, uri, methods) for uri in held.uris(said.conditions)]
         return tuple(found)
 
     return accounts

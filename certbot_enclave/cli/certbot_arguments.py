@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from certbot_enclave import errors
-from certbot_enclave.settings import Value, seconds
+from certbot_enclave.settings import Value, seconds, split
 
 # certbot's commands that work on certificates; its accounts are ours.
 VERBS = (
@@ -95,6 +95,40 @@ def _check_shared(words: Sequence[str]) -> None:
                 code="certbot-setting",
                 hint=f"name it before the --: certbot-enclave run --{name} … -- {words[0]} …",
             )
+
+
+def is_trial(words: Sequence[str]) -> bool:
+    """Return whether certbot is told that nothing of this run is for browsers."""
+    return any(_given(words, option) for option in ("--dry-run", "--staging", "--test-cert"))
+
+
+def names(words: Sequence[str]) -> frozenset[str]:
+    """Return the names that ``-d``, ``--domain`` and ``--domains`` give, as they are written."""
+    said = [value for option in ("--domain", "--domains") for value in _given(words, option)]
+    for index, word in enumerate(words):
+        if word.startswith("-d") and not word.startswith("--"):
+            said.append(word[2:] or (words[index + 1] if index + 1 < len(words) else None))
+    return frozenset(name for value in said for name in split(value or ""))
+
+
+def certificate(words: Sequence[str]) -> str | None:
+    """Return certbot's name of the certificate, if the command line gives one."""
+    return next(reversed(_given(words, "--cert-name")), None)
+
+
+def rehearsing(words: Sequence[str], directory: str) -> list[str]:
+    """Return the command line that tries all that another one does, and keeps nothing.
+
+    certbot leaves the directory of a dry run alone if it is named and not its default one (its
+    ``set_test_server_options``), and writes no renewal file then.
+
+    Args:
+        words: From `build`, to obtain or to renew.
+        directory: URL of the directory to try it at.
+    """
+    verb = "renew" if words[0] == "renew" else "certonly"
+    more = ["--dry-run", f"--server={directory}", "--no-random-sleep-on-renew"]
+    return [verb, *words[1:], *more]
 
 
 def wait(words: Sequence[str]) -> int:

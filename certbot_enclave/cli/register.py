@@ -6,10 +6,15 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from certbot_enclave import errors
 from certbot_enclave.cli import inside
+
+if TYPE_CHECKING:
+    from certbot_enclave.issuance import Issuance
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,6 +52,31 @@ def _hmac_key(path: str | None) -> str | None:
     return text.strip()
 
 
+def _register_beside(issuance: Issuance, args: argparse.Namespace) -> str | None:
+    """Find or make the account at the directory where this enclave rehearses; return its URI.
+
+    Raises:
+        PolicyError: Records that bind both accounts cannot be made (``rehearsal-issuer``).
+        Error: As `Issuance.register`.
+    """
+    from certbot_enclave.issuance import Issuance as Again
+
+    staging = issuance.runtime.settings.text("staging_rehearsal")
+    if not staging or not issuance.own:
+        return None
+    runtime = replace(issuance.runtime, own_server=issuance.registered.ca.url)
+    beside = Again(runtime, report=inside.progress, trial=True)
+    found = beside.register(staging, agree_tos=args.agree_tos, email=args.email)
+    ours, theirs = issuance.issuers()[0], beside.issuers()[0]
+    if ours != theirs:
+        raise errors.PolicyError(
+            f"records for {ours} bind the account, but {staging} reads those for {theirs}",
+            code="rehearsal-issuer",
+            hint="rehearse at the staging directory of the same CA",
+        )
+    return found.uri
+
+
 def run(args: argparse.Namespace) -> int:
     """Register, or find the account again, and print it; 0 even while the gate is closed."""
     if args.domains:
@@ -74,6 +104,7 @@ def run(args: argparse.Namespace) -> int:
     )
     if issuance.own:
         issuance.runtime.save_settings()
+    beside = _register_beside(issuance, args)
     issuance.save()
     verdicts = issuance.glance(names)
     if issuance.own:
@@ -85,6 +116,7 @@ def run(args: argparse.Namespace) -> int:
         "account": registered.uri,
         "thumbprint": registered.key.key.print,
         "new": registered.new,
+        "rehearsal_account": beside,
         "records": list(issuance.records(names)),
         "evidence": str(issuance.runtime.evidence_path) if issuance.own else None,
         "simulated": issuance.runtime.simulated,
@@ -97,11 +129,14 @@ def run(args: argparse.Namespace) -> int:
         print("SIMULATED enclave: nothing below is vouched for by hardware")
     print(f"account:    {registered.uri}")
     print(f"thumbprint: {registered.key.key.print}")
+    if beside is not None:
+        print(f"rehearsal:  {beside}")
     if issuance.own:
         print(f"evidence:   {result['evidence']}")
     for verdict in verdicts:
         print(f"CAA now:    {verdict.name}: {verdict.word}")
-    print("CAA records that bind issuance to this account; nothing else may allow anybody:")
+    whom = "this account" if beside is None else "these accounts"
+    print(f"CAA records that bind issuance to {whom}; nothing else may allow anybody:")
     for record in issuance.records(names):
         print(f"  {record}")
     return 0

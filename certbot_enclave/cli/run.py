@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``certbot-enclave run -- CERTBOT ARGUMENTS``: restore, certbot, seal, in one.
+"""``certbot-enclave run -- CERTBOT ARGUMENTS``: restore, rehearse, certbot, seal, in one.
 
 stdout is certbot's. The exit code is 0 if certbot ended with 0 and everything is sealed, and if
 there is nothing to renew here because another enclave is doing it.
@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from certbot_enclave import cli, errors, options
@@ -18,6 +19,7 @@ from certbot_enclave.cli import certbot_arguments, inside
 
 if TYPE_CHECKING:
     from certbot_enclave.child import Ended
+    from certbot_enclave.issuance import Issuance
 
 
 _TIMEOUT = "30m"  # as long as a lease allows (certbot_enclave.thrift.ledger.LONGEST_RUN)
@@ -53,12 +55,70 @@ def _failure(ended: Ended, timeout: int) -> errors.Error | None:
     return errors.CertbotError(f"certbot ended with {how}", code="certbot-failed")
 
 
+def _interrupted(by: signal.Signals) -> int:
+    print("certbot-enclave: error: interrupted", file=sys.stderr)
+    return 128 + by
+
+
 def _undeployed(step: Callable[[], object]) -> errors.DeployError | None:
     """Return why a certificate could not be handed over; all else of the step is done."""
     try:
         step()
     except errors.DeployError as error:
         return error
+    return None
+
+
+def _wanted(issuance: Issuance, words: Sequence[str]) -> list[frozenset[str]]:
+    """Return the names of each certificate that certbot is about to order, where that is known."""
+    from certbot_enclave import lineages
+
+    if words[0] not in ("certonly", "run", "renew") or certbot_arguments.is_trial(words):
+        return []
+    live = issuance.runtime.directories.config / "live"
+    named = certbot_arguments.names(words) if words[0] != "renew" else None
+    if named:
+        return [issuance.names(named)]
+    only = certbot_arguments.certificate(words)
+    return [
+        lineages.dns_names(certificate)
+        for name, certificate in lineages.certificates(live)
+        if name == only or (only is None and words[0] == "renew")
+    ]
+
+
+def _rehearse(
+    issuance: Issuance, words: Sequence[str], environ: Mapping[str, str], timeout: int
+) -> signal.Signals | None:
+    """Try at the staging directory what this image has not tried there, and seal that it can.
+
+    Returns:
+        The signal that ended it, or None.
+
+    Raises:
+        CertbotError: It did not succeed (``rehearsal-failed``).
+        Error: As `continuity.seal`.
+    """
+    from certbot_enclave import child, continuity, rehearsal
+
+    missing = rehearsal.missing(issuance.runtime, _wanted(issuance, words))
+    if not missing:
+        return None
+    staging = issuance.runtime.settings.text("staging_rehearsal")
+    inside.progress(f"rehearsing at {staging}")
+    ended = child.run(certbot_arguments.rehearsing(words, staging), environ, timeout=timeout)
+    if ended.passed is not None:
+        return ended.passed
+    failure = _failure(ended, timeout)
+    if failure is not None:
+        raise errors.CertbotError(
+            f"the rehearsal at {staging} did not succeed: {failure}",
+            code="rehearsal-failed",
+            hint="nothing was ordered; certbot printed above what is wrong, and the next run "
+            "rehearses again",
+        ) from failure
+    rehearsal.remember(issuance.runtime, missing)
+    continuity.seal(issuance)
     return None
 
 
@@ -103,7 +163,11 @@ def run(args: argparse.Namespace) -> int:
         continuity.clear_unfinished(issuance)
         taken = issuance.runtime.state.restored() != before
         roots = issuance.runtime.settings.text("ca_roots")
-        ended = child.run(words, child.environment(os.environ, roots), timeout=timeout)
+        environ = child.environment(os.environ, roots)
+        ending = _rehearse(issuance, words, environ, timeout)
+        if ending is not None:
+            return _interrupted(ending)
+        ended = child.run(words, environ, timeout=timeout)
         failure = _failure(ended, timeout)
         try:
             continuity.seal(issuance)
@@ -116,8 +180,7 @@ def run(args: argparse.Namespace) -> int:
                 cli.complain(error)
             failure.hint = "what certbot got is not sealed; run it again when that is mended"
     if ended.passed is not None:
-        print("certbot-enclave: error: interrupted", file=sys.stderr)
-        return 128 + ended.passed
+        return _interrupted(ended.passed)
     if failure is not None:
         raise failure
     return 0 if undeployed is None else cli.exit_code(undeployed)

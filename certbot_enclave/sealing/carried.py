@@ -11,7 +11,7 @@ import re
 from string import ascii_lowercase
 
 # Names of our own files below ``enclave/`` that outlive a restart.
-OWN = ("ledger.json", "looks.json", "pending.json", "settings.json")
+OWN = ("ledger.json", "looks.json", "pending.json", "rehearsed.json", "settings.json")
 KINDS = ("cert", "chain", "fullchain", "privkey")
 
 _KIND = f"(?:{'|'.join(KINDS)})"

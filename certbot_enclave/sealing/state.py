@@ -86,15 +86,23 @@ class State:
         store: Where the host keeps the bundle.
         sealer: Wraps its key.
         attester: Vouches for it.
+        beside: URL of a directory whose accounts may stand beside an expected one; empty for none.
     """
 
     def __init__(
-        self, config_dir: Path, *, store: IStateStore, sealer: ISealer, attester: IAttester
+        self,
+        config_dir: Path,
+        *,
+        store: IStateStore,
+        sealer: ISealer,
+        attester: IAttester,
+        beside: str = "",
     ) -> None:
         self.config_dir = config_dir
         self._store = store
         self._sealer = sealer
         self._attester = attester
+        self._beside = "/".join([*beside.split("/")[:3], ""]) if beside else None
         # Lives in RAM only, so its absence means that this boot has restored nothing yet.
         self._path = config_dir / _MARK
 
@@ -139,7 +147,8 @@ class State:
 
         Args:
             own: This enclave's measurements.
-            expected_account: If not empty, the only account URI that a bundle may hold.
+            expected_account: If not empty, the only account URI that a bundle may hold, but for
+                those beside.
             bound: As in `bundle.open_`.
 
         Raises:
@@ -199,7 +208,12 @@ class State:
                 code="bundle-directory",
                 hint=f"use --config-dir {contents.config_dir}",
             )
-        foreign = [uri for uri in contents.accounts if expected_account not in ("", uri)]
+        foreign = [
+            uri
+            for uri in contents.accounts
+            if expected_account not in ("", uri)
+            and (self._beside is None or not uri.startswith(self._beside))
+        ]
         if foreign:
             raise errors.SealError(
                 f"the bundle holds account {foreign[0]}, the settings expect {expected_account}",

@@ -22,14 +22,14 @@ LAYERS = (
     ("statement",),
     ("policy", "matching"),
     ("verification",),
-    ("sealing", "challenges", "deploy", "lineages", "looks", "unfinished"),
+    ("sealing", "challenges", "deploy", "lineages", "looks", "rehearsed", "unfinished"),
     ("thrift",),
     ("runtime",),
     ("account",),
     ("locks",),
     (
         *("child", "continuity", "doors", "evidence", "following", "issuance"),
-        *("requested_names", "watch"),
+        *("rehearsal", "requested_names", "watch"),
     ),
     ("plugin", "cli", "__main__"),
 )
