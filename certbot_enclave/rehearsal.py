@@ -19,6 +19,10 @@ from certbot_enclave.sealing import tree
 from certbot_enclave.settings import Settings
 
 
+def _place(url: str) -> str:
+    return origin(url).removesuffix(":443")
+
+
 def check(settings: Settings) -> None:
     """Refuse a setting that cannot work.
 
@@ -27,7 +31,7 @@ def check(settings: Settings) -> None:
             a staging account could get real certificates (``rehearsal-origin``).
     """
     staging, server = settings.text("staging_rehearsal"), settings.text("server")
-    if staging and server and origin(staging) == origin(server):
+    if staging and server and _place(staging) == _place(server):
         raise errors.PolicyError(
             f"staging_rehearsal is {staging}, and server is at the same place: {server}",
             code="rehearsal-origin",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from certbot_enclave import errors
@@ -105,9 +106,8 @@ def is_trial(words: Sequence[str]) -> bool:
 def names(words: Sequence[str]) -> frozenset[str]:
     """Return the names that ``-d``, ``--domain`` and ``--domains`` give, as they are written."""
     said = [value for option in ("--domain", "--domains") for value in _given(words, option)]
-    for index, word in enumerate(words):
-        if word.startswith("-d") and not word.startswith("--"):
-            said.append(word[2:] or (words[index + 1] if index + 1 < len(words) else None))
+    # certbot 5.8 does not read a name that is glued to -d.
+    said += [name for option, name in pairwise(words) if option == "-d"]
     return frozenset(name for value in said for name in split(value or ""))
 
 

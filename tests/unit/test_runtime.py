@@ -166,6 +166,20 @@ def test_real_enclave_is_bound_to_its_directory(real, directories):
     assert caught.value.code == "settings-contradicted"
 
 
+def test_real_enclave_rehearses_where_its_file_says(real, directories):
+    real(staging_rehearsal="https://staging.test/directory")
+    found = start({}, directories)
+    assert found.require_server("https://staging.test/directory", trial=True) is None
+    for url, trial in (
+        ("https://staging.test/directory", False),
+        ("https://host.test/directory", True),
+        ("", True),
+    ):
+        with pytest.raises(errors.PolicyError) as caught:
+            found.require_server(url, trial=trial)
+        assert caught.value.code == "settings-contradicted"
+
+
 def test_simulated_enclave_may_try_another_directory(options, directories):
     found = start(options, directories)
     assert found.require_server("https://staging.test/directory") is None

@@ -73,3 +73,40 @@ def test_damaged_pending_key_is_said(tmp_path, text):
     (tmp_path / "enclave").mkdir()
     (tmp_path / "enclave" / "pending.json").write_text(text)
     assert _code(on_file.keys, tmp_path) == "account-unreadable"
+
+
+def _uri(config, number, text):
+    (config / "accounts" / "ca" / str(number) / "regr.json").write_text(text)
+
+
+def test_uri_of_the_account_at_a_directory(tmp_path, keys):
+    _uri(tmp_path, 0, '{"uri": "https://staging.test/account/7"}')
+    _uri(tmp_path, 1, '{"uri": "https://ca.test/account/1"}')
+    assert on_file.uri_at(tmp_path, STAGING) == "https://staging.test/account/7"
+    assert on_file.uri_at(tmp_path, PRODUCTION) == "https://ca.test/account/1"
+    assert on_file.uri_at(tmp_path, "https://third.test/directory") is None
+    assert on_file.uri_at(tmp_path / "empty", STAGING) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        # A record for it would let somebody else have certificates at our own directory.
+        ('{"uri": "https://ca.test/account/9"}', "account-origin"),
+        ('{"uri": "https://staging.test.evil/account/9"}', "account-origin"),
+        ('{"uri": "https://staging.test"}', "account-origin"),
+        ('{"uri": 1}', "account-origin"),
+        ("{", "account-unreadable"),
+        ("{}", "account-unreadable"),
+        ("[]", "account-unreadable"),
+    ],
+)
+def test_uri_that_is_doctored(tmp_path, keys, text, code):
+    _uri(tmp_path, 0, text)
+    assert _code(on_file.uri_at, tmp_path, STAGING) == code
+
+
+def test_uri_of_a_plaintext_account_is_none_of_ours(tmp_path):
+    _write(tmp_path, JWKRSA(key=rsa.generate_private_key(65537, 2048)), "ca/0")
+    _uri(tmp_path, 0, '{"uri": "https://staging.test/account/7"}')
+    assert _code(on_file.uri_at, tmp_path, STAGING) == "account-foreign"

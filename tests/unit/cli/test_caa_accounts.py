@@ -69,6 +69,20 @@ def test_two_enclaves(world):
     assert _pins(outcome) == [_pin(STATEMENT.account_uri), _pin(green)]
 
 
+def test_account_of_rehearsals_is_taken_from_evidence_if_the_policy_accepts_it(world):
+    uri = f"{STAGING}acme/acct/7"
+    evidence = world.evidence(conditions=(f"rehearsal-account:{uri}",))
+    assert refused(_emit(world, *_proved(world, evidence=evidence)), 1, "condition")
+    pcrs = json.loads(world.policy.read_text())["Measurements"]
+    lines = [f'{name} = "{value}"' for name, value in pcrs.items() if name.startswith("PCR")]
+    accept = f'[accept]\nconditions = ["rehearsal-account:{uri}"]\n'
+    world.policy = world.file(
+        "policy.toml", "\n".join(["[measurements.image]", *lines, accept]).encode()
+    )
+    pins = _pins(_emit(world, *_proved(world, evidence=evidence)))
+    assert pins == [_pin(STATEMENT.account_uri), _pin(uri)]
+
+
 def test_evidence_that_does_not_hold_prints_no_record(world):
     other = world.file(
         "other.json",

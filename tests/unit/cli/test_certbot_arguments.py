@@ -176,3 +176,54 @@ def test_what_certbot_cannot_read_is_left_to_certbot(words):
 )
 def test_certbot_may_wait_for_caa(words, seconds):
     assert certbot_arguments.wait(["certonly", *words]) == seconds
+
+
+STAGING = "https://staging.test/directory"
+
+
+@pytest.mark.parametrize("verb", ["certonly", "run", "renew"])
+def test_rehearsal_keeps_nothing_and_goes_to_staging(parse, verb):
+    words = _build(verb, "--http-01-port=5002", "--force-renewal", deploy="files:/run/tls")
+    if verb != "renew":
+        words += ["-d", "a.test", "--server=https://ca.test/directory"]
+    config = parse(certbot_arguments.rehearsing(words, STAGING))
+    assert config.verb == ("renew" if verb == "renew" else "certonly")
+    assert (config.dry_run, config.server) == (True, STAGING)
+    assert not config.random_sleep_on_renew
+    assert (config.http01_port, config.enclave_deploy) == (5002, "files:/run/tls")
+    assert config.authenticator == PLUGINS.get(verb, (None, None))[0]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["-d", "a.test", "-d", "b.test"],
+        ["-d", "a.test,b.test"],
+        ["-d", "a.test", "--domain=b.test"],
+        ["--domains", "a.test, b.test"],
+        ["--domain", "a.test", "--domains=b.test", "--server", "https://ca.test/directory"],
+    ],
+)
+def test_names_are_read_as_certbot_reads_them(parse, words):
+    words = _build("certonly", *words)
+    read = {str(getattr(name, "dns_name", name)) for name in parse(words).domains}
+    assert certbot_arguments.names(words) == read == {"a.test", "b.test"}
+
+
+def test_names_that_are_not_there():
+    assert certbot_arguments.names(_build("certonly")) == frozenset()
+    assert certbot_arguments.names(_build("certonly", "-d")) == frozenset()
+
+
+def test_certificate_is_the_last_that_is_named(parse):
+    words = _build("renew", "--cert-name=one", "--cert-name", "two")
+    assert certbot_arguments.certificate(words) == parse(words).certname == "two"
+    assert certbot_arguments.certificate(_build("renew")) is None
+
+
+@pytest.mark.parametrize("option", ["--dry-run", "--dry", "--staging", "--test-cert"])
+def test_trial_is_recognised(parse, option):
+    words = _build("certonly", option)
+    assert parse(words).staging
+    assert certbot_arguments.is_trial(words)
+    assert not certbot_arguments.is_trial(_build("certonly", "--force-renewal"))

@@ -12,6 +12,7 @@ FILES = [
     f"archive/*.{L}/fullchain999999.pem",
     "enclave/settings.json",
     "enclave/pending.json",
+    "enclave/rehearsed.json",
     "live/README",
     f"live/{L}/README",
     f"renewal/{L}.conf",

@@ -31,12 +31,13 @@ class World:
         self.store = MemoryStore()
         self.own = {index: bytes(48) for index in range(16)} | measure(ours)
 
-    def state(self, config=None):
+    def state(self, config=None, beside=""):
         return State(
             config or self.config,
             store=self.store,
             sealer=SimulatedSealer(str(self.ours)),
             attester=SimulatedAttester(str(self.ours)),
+            beside=beside,
         )
 
     def restore(self, config=None, **expected):
@@ -166,6 +167,29 @@ def test_expected_account_makes_any_other_an_error(world):
     assert _code(world.restore, expected_account=URI + "0") == "bundle-account"
     assert not world.config.exists()
     assert world.restore(expected_account=URI).generation == 1
+
+
+@pytest.mark.parametrize(
+    ("beside", "code"),
+    [
+        ("https://staging.test/directory", None),
+        ("https://staging.test.evil/directory", "bundle-account"),
+        ("https://staging.tes/directory", "bundle-account"),
+        ("", "bundle-account"),
+    ],
+)
+def test_account_of_a_rehearsal_may_stand_beside_an_expected_one(world, beside, code):
+    world.restore()
+    world.account()
+    world.state().save([URI, "https://staging.test/account/7"], b"key")
+    world.reboot()
+    state = world.state(beside=beside)
+    if code is None:
+        assert state.restore(world.own, expected_account=URI).generation == 1
+    else:
+        with pytest.raises(errors.SealError) as caught:
+            state.restore(world.own, expected_account=URI)
+        assert caught.value.code == code
 
 
 def test_accounts_that_no_bundle_holds_are_a_conflict(world):
