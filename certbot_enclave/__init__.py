@@ -29,6 +29,8 @@ Named Arguments
                                        or none:
 ``--enclave-account-key``              where the account key comes from: random, or derived from
                                        the sealer's secret (default: random)
+``--enclave-staging-rehearsal``        ACME directory URL of the CA's staging, where each image
+                                       tries every order first
 ``--enclave-bind-pcr``                 PCR to extend with the account and lock: 16 to 31
 ``--enclave-challenge``                validation method (default: http-01)
 ``--enclave-caa-issuer``               issuer domain name, if the directory names no CAA identity

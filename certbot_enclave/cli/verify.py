@@ -39,15 +39,13 @@ def _domain(text: str) -> str:
 
 
 def _records(name: str, verified: Verified) -> list[str]:
-    from certbot_enclave.caa import formats
+    from certbot_enclave.caa import formats, held
+    from certbot_enclave.caa.publication import Account, records_of
 
     said = verified.statement
-    records = formats.records_for(
-        issuer=said.caa_identities[0],
-        methods=said.validation_methods,
-        account_uri=said.account_uri,
-    )
-    return list(formats.zone(name, records))
+    uris = (said.account_uri, *held.uris(said.conditions))
+    accounts = [Account(said.caa_identities[0], uri, said.validation_methods) for uri in uris]
+    return list(formats.zone(name, records_of(accounts)))
 
 
 def _table(verified: Verified, proved: list[str], records: list[str]) -> dict[str, Any]:

@@ -79,8 +79,10 @@ def test_account_of_rehearsals_is_taken_from_evidence_if_the_policy_accepts_it(w
     world.policy = world.file(
         "policy.toml", "\n".join(["[measurements.image]", *lines, accept]).encode()
     )
-    pins = _pins(_emit(world, *_proved(world, evidence=evidence)))
-    assert pins == [_pin(STATEMENT.account_uri), _pin(uri)]
+    emitted = _emit(world, *_proved(world, evidence=evidence))
+    assert _pins(emitted) == [_pin(STATEMENT.account_uri), _pin(uri)]
+    verified = world.verify(evidence, "--caa")[1].splitlines()
+    assert emitted[1].splitlines() == [line for line in verified if " IN CAA " in line]
 
 
 def test_evidence_that_does_not_hold_prints_no_record(world):

@@ -7,10 +7,19 @@ from importlib.metadata import entry_points
 
 import pytest
 
-from certbot_enclave import cli, doors, errors, policy, registry, settings, verification
+from certbot_enclave import (
+    cli,
+    doors,
+    errors,
+    policy,
+    registry,
+    rehearsal,
+    settings,
+    verification,
+)
 from certbot_enclave.account import derived
 from certbot_enclave.attestation import measurements, nsm, oyster
-from certbot_enclave.caa import assessment, formats, issuers
+from certbot_enclave.caa import assessment, formats, held, issuers
 from certbot_enclave.sealing import oyster as oysterkms
 from tests import docs
 from tests.support import forge
@@ -144,13 +153,20 @@ def test_conditions_are_those_of_the_code():
     source = (docs.PACKAGE / "caa" / "verdict.py").read_text()
     source += (docs.PACKAGE / "evidence.py").read_text()
     made = re.findall(r'conditions\.add\(f?"([a-z-]+:?)', source)
-    made.append(issuers.condition(""))
-    assert {name.replace("NAME", "") for name in listed} == set(made)
+    made += [issuers.condition(""), held.condition("")]
+    assert {re.sub("NAME|URI", "", name) for name in listed} == set(made)
 
 
 def _operators_settings():
-    (text,) = blocks_of("docs/operator.md", "toml")
+    text, _more = blocks_of("docs/operator.md", "toml")
     return settings.parse_file(text.encode())
+
+
+def test_settings_of_a_rehearsal_work():
+    _first, text = blocks_of("docs/operator.md", "toml")
+    found = settings.parse_file(text.encode())
+    assert found.keys() == {"server", "staging_rehearsal"}
+    assert rehearsal.check(settings.Settings(found)) is None
 
 
 def test_settings_of_the_examples():
