@@ -80,11 +80,12 @@ def _wanted(issuance: Issuance, words: Sequence[str]) -> list[frozenset[str]]:
     if named:
         return [issuance.names(named)]
     only = certbot_arguments.certificate(words)
-    return [
+    found = [
         lineages.dns_names(certificate)
         for name, certificate in lineages.certificates(live)
         if name == only or (only is None and words[0] == "renew")
     ]
+    return [names for names in found if names]
 
 
 def _rehearse(
@@ -101,10 +102,10 @@ def _rehearse(
     """
     from certbot_enclave import child, continuity, rehearsal
 
-    missing = rehearsal.missing(issuance.runtime, _wanted(issuance, words))
+    staging = issuance.runtime.settings.text("staging_rehearsal")
+    missing = rehearsal.missing(issuance.runtime, _wanted(issuance, words)) if staging else []
     if not missing:
         return None
-    staging = issuance.runtime.settings.text("staging_rehearsal")
     inside.progress(f"rehearsing at {staging}")
     ended = child.run(certbot_arguments.rehearsing(words, staging), environ, timeout=timeout)
     if ended.passed is not None:

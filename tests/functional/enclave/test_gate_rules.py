@@ -394,6 +394,7 @@ def test_real_enclave_hands_keys_to_ram_only(begin):
         ({"wait_for_caa": "soon"}, "setting-invalid"),
         ({"challenge": "dns-01"}, "setting-invalid"),
         ({"deploy": "nginx"}, "deploy-invalid"),
+        ({"staging_rehearsal": "http://127.0.0.1/directory"}, "directory-url"),
         ({"deploy": "files:/dev/null/tls"}, "directory-unwritable"),
     ],
 )

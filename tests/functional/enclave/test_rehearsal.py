@@ -138,6 +138,55 @@ def test_third_account_closes_the_gate(enclave, ca, staging, owner):
     done = enclave.let("certonly")
     assert (done.code, "another account at our CA is allowed" in done.text) == (1, True)
     assert (_orders(staging)[1:], _orders(ca)[1:]) == ([0, 0], [0, 0])
+    owner.publish(records)
+    enclave.let("certonly").ok()
+    owner.publish([*records, third])
+    done = enclave.let("renew", "--force-renewal")
+    assert (done.code, "another account at our CA is allowed" in done.text) == (1, True)
+    assert (_orders(staging)[1:], _orders(ca)[1:]) == ([1, 1], [1, 1])
+
+
+def test_record_of_the_rehearsal_may_go_afterwards(enclave, ca, staging, registered, owner):
+    enclave.let("certonly").ok()
+    owner.publish([line for line in registered["records"] if _uri(staging) not in line])
+    enclave.let("renew", "--force-renewal").ok()
+    assert (_orders(staging)[1:], _orders(ca)[1:]) == ([1, 1], [2, 2])
+    assert _said(enclave) == []
+
+
+def test_account_in_a_pcr_is_no_other_image(enclave, ca, staging, owner):
+    enclave.extra["bind-pcr"] = "20"
+    owner.publish(enclave.registered()["records"])
+    for _ in range(2):
+        enclave.let("certonly", "--force-renewal").ok()
+    enclave.reboot()
+    enclave.let("renew", "--force-renewal").ok()
+    assert (_orders(staging)[1:], _orders(ca)[1:]) == ([1, 1], [3, 3])
+
+
+def test_without_the_setting_names_are_certbots_matter(enclave, ca, registered):
+    enclave.extra["staging-rehearsal"] = ""
+    enclave.domains = ("other.test",)
+    done = enclave.let("certonly")
+    assert done.code == 1
+    assert "certbot ended with exit code 1" in done.err
+
+
+def test_several_certificates_are_rehearsed_at_once(enclave, ca, staging, owner):
+    names = ("example.test", "other.test")
+    enclave.domains = names
+    owner.publish(enclave.registered()["records"])
+    for name in names:
+        enclave.domains = (name,)
+        enclave.let("certonly").ok()
+    assert (_orders(staging)[1:], _orders(ca)[1:]) == ([2, 2], [2, 2])
+    (enclave.config / rehearsed.PATH).unlink()
+    enclave.let("renew", "--force-renewal", "--cert-name=other.test").ok()
+    assert (_orders(staging)[1:], _orders(ca)[1:]) == ([3, 3], [3, 3])
+    enclave.let("renew", "--force-renewal").ok()
+    assert (_orders(staging)[1:], _orders(ca)[1:]) == ([5, 5], [5, 5])
+    enclave.let("renew", "--force-renewal").ok()
+    assert (_orders(staging)[1:], _orders(ca)[1:]) == ([5, 5], [7, 7])
 
 
 def test_certbot_alone_does_not_order_without_a_rehearsal(enclave, ca, staging, registered):
