@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from certbot_enclave import errors, lineages, locks, unfinished
+from certbot_enclave import errors, lineages, locks, statement, unfinished
 from certbot_enclave.account import keeping, on_file
 from certbot_enclave.deploy import files
 from certbot_enclave.issuance import Issuance
@@ -181,6 +181,21 @@ def renew_evidence(issuance: Issuance, *, confirm: bool) -> None:
         issuance.register(runtime.settings.text("server"), agree_tos=False)
     issuance.glance(issuance.names(runtime.settings.list("domains")))
     issuance.renew_evidence()
+
+
+def evidenced(issuance: Issuance) -> int | None:
+    """Return the generation that the evidence is about which is placed now; None if there is none.
+
+    It is another one than is here if a command sealed and was killed before it made evidence; -1
+    stands for evidence that cannot be read.
+    """
+    path = issuance.runtime.evidence_path
+    if not path.exists():
+        return None
+    try:
+        return statement.parse(statement.parse_evidence(path.read_bytes()).text).generation
+    except (OSError, errors.FormatError):
+        return -1
 
 
 def registered(issuance: Issuance) -> bool:

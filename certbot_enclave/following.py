@@ -35,7 +35,6 @@ class Follower:
         self._issuance = start()
         self._confirmed = False  # by the CA, that the account is ours
         self._unsealed = False
-        self._owed = False  # evidence
 
     def look(self, *, wait: float = locks.WAIT) -> Taken:
         """Take and deploy what is newer in the store, then renew evidence.
@@ -55,19 +54,20 @@ class Follower:
         before = known.generation if known else 0
         with locks.ours(state.config_dir, wait=wait):
             after = self._caught_up(known, wait)
-        if self._owed and continuity.registered(self._issuance):
+        # Whoever took it may have been killed, or failed, before there was evidence about it.
+        owed = continuity.evidenced(self._issuance) != after.generation
+        if owed and continuity.registered(self._issuance):
             continuity.renew_evidence(self._issuance, confirm=not self._confirmed)
-            self._owed, self._confirmed = False, True
+            self._confirmed = True
         return Taken(after.generation, before)
 
     def _caught_up(self, known: Mark | None, wait: float) -> Mark:
         if known is None:
             known = continuity.restore(self._issuance)
-            self._owed = known.generation > 0
             self._start_again_if_changed()
         mark = continuity.refresh(self._issuance, wait=wait)
         if mark != known:
-            self._unsealed = self._owed = True
+            self._unsealed = True
             self._start_again_if_changed()
         continuity.require_bundle(mark)
         if self._unsealed and continuity.ordering_elsewhere(self._issuance) is None:

@@ -162,7 +162,9 @@ def run(args: argparse.Namespace) -> int:
             print(f"another enclave is renewing, until {until:%Y-%m-%dT%H:%M:%SZ} at the latest")
             return 0 if undeployed is None else cli.exit_code(undeployed)
         continuity.clear_unfinished(issuance)
-        taken = issuance.runtime.state.restored() != before
+        after = issuance.runtime.state.restored()
+        # Or it was taken by a run that was killed before there was evidence about it.
+        taken = after != before or continuity.evidenced(issuance) not in (None, after.generation)
         roots = issuance.runtime.settings.text("ca_roots")
         environ = child.environment(os.environ, roots)
         ending = _rehearse(issuance, words, environ, timeout)

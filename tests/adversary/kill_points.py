@@ -153,7 +153,6 @@ _FIRST_CERTIFICATE = _points(
     "run certonly",
     {
         "restored, certbot not started": AtFile("openat", "config/enclave/run.lock"),
-        "first order in the ledger, not sealed": AtFile("rename", _MARK, 3),
         "first order sealed, not placed": AtCA("newOrder"),
         "first certificate issued, not fetched": AtCA("certificate"),
     },
@@ -162,6 +161,7 @@ _FIRST_CERTIFICATE = _points(
     "registered",
     "certbot certonly",
     {
+        "first order in the ledger, not sealed": AtFile("rename", _MARK, 3),
         "place of a lineage taken": AtFile("mkdir", _ARCHIVE),
         "first link of a lineage": AtFile("symlink", f"{_LIVE}/cert.pem"),
         "key of a lineage": AtFile("openat", f"{_ARCHIVE}/privkey1.pem"),
@@ -229,7 +229,7 @@ _RENEW = (
         "issued",
         "run renew",
         {
-            "certbot killed, the order not sealed": AtFile("rename", _FRESH),
+            "certbot killed, the order not in the ledger": AtFile("rename", _LEDGER),
             "certbot killed, a link on its way": AtFile("symlink", f"{_LIVE}/privkey.pem"),
             "certbot killed, all links turned": AtFile("unlink", f"{_LIVE}/previous_cert.pem"),
             "certbot killed, the certificate not sealed": AtFile("rename", _FRESH, 2),
@@ -330,7 +330,6 @@ _S3 = _points(
     "in S3",
     "seal",
     {
-        "store asked what it has": AtStore("GET", "/bundle", "before"),
         "bundle before not copied": AtStore("PUT", "/bundle.previous", "before"),
         "bundle before copied, the answer lost": AtStore("PUT", "/bundle.previous", "after"),
         "bundle put, not yet heard": AtStore("PUT", "/bundle", "before"),
@@ -341,6 +340,7 @@ _S3 = _points(
     "in S3",
     "run renew",
     {
+        "store asked what it has": AtStore("HEAD", "/bundle", "before"),
         "order put, not yet heard": AtStore("PUT", "/bundle", "before"),
         "order put, the answer lost": AtStore("PUT", "/bundle", "after"),
     },

@@ -147,7 +147,7 @@ class Scene:
         """
         (account,) = self.ca.accounts()
         assert self.account in ("", account["uri"])
-        held = newest(pairs(self.enclave.config / "live"), self.order)
+        held = newest(finished(self.enclave.config), self.order)
         assert self.order(held) >= self.order(at_least)
         current, _ = self.stored()
         assert current is not None
@@ -184,6 +184,14 @@ def pairs(folder: Path) -> Iterator[bytes]:
     """Yield the certificate of each pair in a directory; its key must fit."""
     for path in sorted(folder.glob("[!.]*/privkey.pem")):
         yield _pair(path.read_bytes(), (path.parent / "fullchain.pem").read_bytes())
+
+
+def finished(config: Path) -> Iterator[bytes]:
+    """Yield the certificate of each lineage that certbot knows; its key must fit."""
+    for conf in sorted((config / "renewal").glob("*.conf")):
+        live = config / "live" / conf.stem
+        if conf.stat().st_size:
+            yield _pair((live / "privkey.pem").read_bytes(), (live / "fullchain.pem").read_bytes())
 
 
 def carried(contents: bundle.Contents) -> Iterator[bytes]:

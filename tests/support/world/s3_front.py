@@ -9,10 +9,11 @@ import queue
 import select
 import socket
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
+from http.server import BaseHTTPRequestHandler
 from typing import NamedTuple
 from urllib.parse import urlsplit
+
+from tests.support.world.http_service import HttpService
 
 _HOLD = 120.0  # seconds at most
 _LOOK = 0.02  # seconds between looks at a held client
@@ -24,14 +25,13 @@ class _Rule(NamedTuple):
     phase: str
 
 
-class S3Front:
+class S3Front(HttpService):
     """Forwards requests as they are.
 
     Args:
         endpoint: URL of the S3 endpoint, ``http:``.
 
     Attributes:
-        url: Where it listens.
         late: Statuses that the endpoint answered to requests whose clients had gone long before.
     """
 
@@ -42,26 +42,9 @@ class S3Front:
         self._released = threading.Event()
         self.late: list[int] = []
 
-    def __enter__(self) -> S3Front:
-        """Start."""
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Stop."""
-        self.release()
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+    def handler(self) -> type[BaseHTTPRequestHandler]:
+        """See `HttpService.handler`."""
+        return _handler(self)
 
     def stall(self, method: str, key: str, phase: str) -> None:
         """Hold the next such request of which the key has this end.
