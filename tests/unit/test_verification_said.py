@@ -258,6 +258,7 @@ WEAKER = {
     "something_new": "on",
     "budget": "none",
     "wait_for_caa": "30m",
+    "staging_rehearsal": "https://ca.example/staging",
 }
 
 
