@@ -2,6 +2,7 @@
 """Replicas: one renews, the others serve what it got, and the CA hears nothing of it."""
 
 import json
+import os
 import selectors
 import shutil
 import signal
@@ -50,10 +51,17 @@ def _following(replica, *more):
 
 
 def _line(process):
+    """Return the next line. Nothing is read ahead: what is in a buffer, no selector sees."""
+    descriptor, line = process.stdout.fileno(), b""
     with selectors.DefaultSelector() as selector:
-        selector.register(process.stdout, selectors.EVENT_READ)
-        assert selector.select(SECONDS), "nothing is printed"
-    return process.stdout.readline()
+        selector.register(descriptor, selectors.EVENT_READ)
+        while not line.endswith(b"\n"):
+            assert selector.select(SECONDS), f"nothing more is printed after {line!r}"
+            read = os.read(descriptor, 1)
+            if not read:
+                break
+            line += read
+    return line.decode()
 
 
 def _until(process, words):
@@ -272,3 +280,26 @@ def test_what_only_one_has_waits_for_the_lease_of_another(leader, follower, ca, 
     follower.ours("follow", "--once").ok()
     assert follower.certificate() == leader.certificate() != mine
     assert _serves(follower, leader.certificate())
+
+
+@pytest.mark.parametrize("how", ["follow", "run"])
+def test_evidence_that_was_not_made_is_made_by_the_next(leader, follower, registered, how):
+    leader.let("certonly").ok()
+    follower.ours("follow", "--once").ok()
+    old = follower.evidence.read_bytes()
+    leader.let("renew", "--force-renewal").ok()
+    follower.ours("follow", "--once").ok()
+    newer = follower.said()
+    for left in (old, b"{}"):  # it was killed before, or evidence is damaged
+        follower.evidence.write_bytes(left)
+        again = follower.ours("follow", "--once") if how == "follow" else follower.let("renew")
+        again.ok()
+        assert follower.said().generation == newer.generation
+        assert follower.said().certificates == newer.certificates
+    # Then there is nothing left to do.
+    placed = follower.evidence.read_bytes()
+    follower.ours("follow", "--once").ok()
+    assert follower.evidence.read_bytes() == placed
+    follower.evidence.unlink()
+    follower.ours("follow", "--once").ok()
+    assert follower.said().generation == newer.generation

@@ -7,6 +7,7 @@ import random
 import statistics
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -58,8 +59,19 @@ class Attempt:
     begun: float = field(default_factory=time.monotonic)
 
 
-def _key(entry: Entry) -> tuple[Any, ...]:
-    return entry.holder, entry.at, entry.names
+def _new(before: Snapshot, after: Snapshot) -> list[Entry]:
+    """Return what was entered in between; of the same second and boot, the last ones."""
+
+    def key(entry: Entry) -> tuple[Any, ...]:
+        return entry.holder, entry.at, entry.names
+
+    known, found = Counter(map(key, before.orders)), []
+    for entry in after.orders:
+        if known[key(entry)]:
+            known[key(entry)] -= 1
+        else:
+            found.append(entry)
+    return found
 
 
 class Scheduler:
@@ -179,22 +191,24 @@ class Scheduler:
             if not attempt.killed and len(attempts) == 1:
                 self._durations.append(time.monotonic() - attempt.begun)
             # A certbot whose parent was killed goes on.
-            assert eventually(lambda: not attempt.machine.renewing(), SECONDS)  # noqa: B023
+            renewing = attempt.machine.renewing
+            assert eventually(lambda: not (renewing() or renewing()), SECONDS)  # noqa: B023
 
     # --- what came of it ---
 
     def _count(
         self, attempts: Sequence[Attempt], before: Snapshot, after: Snapshot, orders: int
     ) -> None:
-        tally, known = self.tally, {_key(entry) for entry in before.orders}
-        new = [entry for entry in after.orders if _key(entry) not in known]
+        tally, new = self.tally, _new(before, after)
         sealed = [entry for entry in new if entry.outcome == ledger.ISSUED]
         unknown = [entry for entry in new if entry.outcome != ledger.ISSUED]
         placed = orders - len(sealed)
         tally.orders += orders
         tally.renewals += len(sealed)
         if not 0 <= placed <= len(unknown) <= 1:
-            tally.unexpected.append(f"{orders} orders, and in the ledger {new}")
+            tally.unexpected.append(
+                f"{orders} orders, in the ledger {new} and before {before.orders[-3:]}"
+            )
         for attempt in attempts:
             mine = [entry for entry in new if entry.holder == attempt.holder]
             outcome = mine[-1].outcome if mine else None

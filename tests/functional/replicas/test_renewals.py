@@ -62,7 +62,7 @@ def _run(enclave, ca, owner, store, size, seed, capsys):
             assert eventually(lambda: all(watcher.served.values()), SECONDS)
             while figures.renewals < size.renewals or figures.kills < size.kills:
                 scheduler.round()
-                assert figures.unexpected == []
+                assert not figures.unexpected, "\n".join(figures.unexpected)
                 assert watcher.broken == []
             _settle(machines, reader, clock)
             time.sleep(3 * size.pause)
