@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -61,8 +62,11 @@ class Machine:
         """Start ``follow``, unless it runs."""
         if self._follow is None or self._follow.poll() is not None:
             words = self.enclave.our_words("follow", f"--every={self._every}")
+            # It must not outlive the tests, even if those are killed.
+            mortal = ("/usr/bin/setpriv", "--pdeathsig", "KILL")
+            enclave = replace(self.enclave, wrapper=(*mortal, *self.enclave.wrapper))
             with self.log.open("a") as output:
-                self._follow = self.enclave.start("certbot-enclave", *words, output=output)
+                self._follow = enclave.start("certbot-enclave", *words, output=output)
 
     def off(self) -> None:
         """Kill all of its processes, and lose its RAM."""
@@ -81,7 +85,8 @@ class Machine:
         """Kill what a function finds, until it finds nothing."""
 
         def gone() -> bool:
-            found = find()
+            # One that has just been started shows no environment for a moment.
+            found = find() or find()
             for pid in found:
                 try:
                     os.kill(pid, signal.SIGKILL)
@@ -100,7 +105,7 @@ class Machine:
         return [pid for pid, environ in _environments() if wanted in environ.split(b"\0")]
 
     def renewing(self) -> list[int]:
-        """Return the same without ``follow``."""
+        """Return the same without ``follow``; one that is just being started may be missing."""
         follow = self._follow.pid if self._follow is not None else None
         return [pid for pid in self.processes() if pid != follow]
 
