@@ -26,7 +26,10 @@ LOST = "holds another bundle than generation"
 
 
 @pytest.fixture(
-    params=["file", pytest.param("s3", marks=pytest.mark.xdist_group("localstack"))],
+    params=[
+        "file",
+        pytest.param("s3", marks=[pytest.mark.xdist_group("localstack"), pytest.mark.soak]),
+    ],
 )
 def store(request, enclave):
     """The store, which can hold those who write to it."""
