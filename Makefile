@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SERVERS := pebble knot knot-dnsutils knot-dnssecutils unbound bind9-utils bind9-dnsutils nsd \
-	pdns-server pdns-backend-sqlite3 nginx-light strace curl openssl fuse3
+	pdns-server pdns-backend-sqlite3 nginx-light strace systemd curl openssl fuse3
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check oldest soak mutate bench clean servers

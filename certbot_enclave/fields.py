@@ -159,3 +159,27 @@ def tables(value: Any, what: str) -> list[dict[str, Any]]:
     if not isinstance(value, list) or len(value) > 100:
         refuse(what, "a list of at most 100")
     return [table(item, f"{what}[{index}]") for index, item in enumerate(value)]
+
+
+def entries(data: bytes, what: str, *, size: int, count: int) -> list[object]:
+    """Read a file that is one JSON object with one array, ``entries``.
+
+    Args:
+        data: Its bytes.
+        what: What it is, for errors.
+        size: Bytes at most.
+        count: Entries at most.
+
+    Raises:
+        FormatError: It is not that.
+    """
+    if len(data) > size:
+        refuse(what, f"at most {size} bytes")
+    try:
+        known = strict_json(data.decode(), what)
+    except UnicodeDecodeError as error:
+        raise errors.FormatError(f"{what} is no UTF-8", code="json-format") from error
+    found = known.get("entries")
+    if not isinstance(found, list) or known.keys() != {"entries"} or len(found) > count:
+        refuse(what, f"an object of at most {count} entries")
+    return found

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from certbot_enclave import errors, fields
+from certbot_enclave import fields
 
 PATH = "enclave/rehearsed.json"  # below certbot's config directory; carried in the bundle
 MAX_FILE = 1024 * 1024  # bytes; a bundle carries no larger file
@@ -91,15 +91,7 @@ def parse(data: bytes) -> tuple[Entry, ...]:
     Raises:
         FormatError: It is not that.
     """
-    if len(data) > MAX_FILE:
-        fields.refuse("what was rehearsed", f"at most {MAX_FILE} bytes")
-    try:
-        table = fields.strict_json(data.decode(), "what was rehearsed")
-    except UnicodeDecodeError as error:
-        raise errors.FormatError("what was rehearsed is no UTF-8", code="json-format") from error
-    entries = table.get("entries")
-    if table.keys() != {"entries"} or not isinstance(entries, list) or len(entries) > MAX_ENTRIES:
-        fields.refuse("what was rehearsed", f"an object of at most {MAX_ENTRIES} entries")
+    entries = fields.entries(data, "what was rehearsed", size=MAX_FILE, count=MAX_ENTRIES)
     return tuple(_read(item, f"entries[{index}]") for index, item in enumerate(entries))
 
 

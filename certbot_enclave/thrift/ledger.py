@@ -136,15 +136,7 @@ def parse(data: bytes) -> tuple[Entry, ...]:
     Raises:
         FormatError: It is not that.
     """
-    if len(data) > MAX_FILE:
-        fields.refuse("the ledger", f"at most {MAX_FILE} bytes")
-    try:
-        table = fields.strict_json(data.decode(), "the ledger")
-    except UnicodeDecodeError as error:
-        raise errors.FormatError("the ledger is no UTF-8", code="json-format") from error
-    entries = table.get("entries")
-    if table.keys() != {"entries"} or not isinstance(entries, list) or len(entries) > MAX_ENTRIES:
-        fields.refuse("the ledger", f"an object of at most {MAX_ENTRIES} entries")
+    entries = fields.entries(data, "the ledger", size=MAX_FILE, count=MAX_ENTRIES)
     return tuple(_read(item, f"entries[{index}]") for index, item in enumerate(entries))
 
 

@@ -11,11 +11,12 @@ import fcntl
 import http.client
 import os
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
+
+from tests.support.world.http_service import HttpService
 
 _HOP = {"connection", "transfer-encoding", "content-length", "keep-alive"}
 _SECONDS = 60.0  # until an answer, and until a writer that is held goes on by itself
@@ -54,41 +55,22 @@ class FileBarrier:
             self._opened = None
 
 
-class S3Barrier:
+class S3Barrier(HttpService):
     """A front before an S3 endpoint that holds who puts a bundle there.
 
     Args:
         url: Of the endpoint.
-
-    Attributes:
-        url: Of the front; what is named in the settings.
     """
 
     def __init__(self, url: str) -> None:
         self._behind = urlsplit(url).netloc
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._server.daemon_threads = True
         self._gate: threading.Event | None = None
         self._queue: list[threading.Event] = []
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
 
-    def __enter__(self) -> S3Barrier:
-        """Start."""
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *how: Any) -> None:
         """Stop; whoever is held goes on."""
         self.release()
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        super().__exit__(*how)
 
     def hold(self) -> None:
         """Hold all writers that come from now on."""
@@ -112,9 +94,8 @@ class S3Barrier:
         self, method: str, path: str, headers: dict[str, str], body: bytes
     ) -> tuple[int, list[tuple[str, str]], bytes]:
         """Ask the endpoint, and return its status, header fields and body."""
-        writes = method == "PUT" and path.partition("?")[0].endswith("/bundle")
         gate = self._gate
-        if writes and gate is not None:
+        if gate is not None and method == "PUT" and path.partition("?")[0].endswith("/bundle"):
             self._queue.append(gate)
             gate.wait(_SECONDS)
             self._queue.remove(gate)
@@ -126,25 +107,27 @@ class S3Barrier:
         finally:
             connection.close()
 
+    def handler(self) -> type[BaseHTTPRequestHandler]:
+        """See `HttpService.handler`."""
+        barrier = self
 
-def _handler(barrier: S3Barrier) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        def _any(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            status, fields, reply = barrier.pass_on(
-                self.command, self.path, dict(self.headers), body
-            )
-            self.send_response_only(status)
-            for name, value in fields:
-                if name.lower() not in _HOP:
-                    self.send_header(name, value)
-            self.send_header("Content-Length", str(len(reply)))
-            self.end_headers()
-            self.wfile.write(reply)
+        class Handler(BaseHTTPRequestHandler):
+            def _any(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                status, fields, reply = barrier.pass_on(
+                    self.command, self.path, dict(self.headers), body
+                )
+                self.send_response_only(status)
+                for name, value in fields:
+                    if name.lower() not in _HOP:
+                        self.send_header(name, value)
+                self.send_header("Content-Length", str(len(reply)))
+                self.end_headers()
+                self.wfile.write(reply)
 
-        do_GET = do_HEAD = do_PUT = _any
+            do_GET = do_HEAD = do_PUT = _any
 
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
+            def log_message(self, format: str, *args: Any) -> None:
+                pass
 
-    return Handler
+        return Handler

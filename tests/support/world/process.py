@@ -30,6 +30,7 @@ _PACKAGES = {
     "nginx": "nginx-light",
     "curl": "curl",
     "strace": "strace",
+    "systemd-analyze": "systemd",
 }
 
 

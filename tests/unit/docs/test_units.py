@@ -4,13 +4,12 @@
 import configparser
 import re
 import shlex
-import shutil
 import subprocess
 
 import pytest
 
 from certbot_enclave import cli
-from tests.unit.docs.pages import BIN, blocks_of
+from tests.unit.docs.pages import blocks_of
 
 INSTALLED = "/usr/local/bin/certbot-enclave"
 BLOCKS = blocks_of("docs/operator.md", "ini")
@@ -46,20 +45,6 @@ def test_unit_starts_a_command_of_ours(name):
         _check(shlex.split(unit["Service"]["ExecStart"]))
     else:
         assert name.replace(".timer", ".service") in UNITS
-
-
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd here")
-def test_systemd_takes_the_units(tmp_path):
-    for name, text in UNITS.items():
-        (tmp_path / name).write_text(text.replace(INSTALLED, str(BIN / "certbot-enclave")))
-    done = subprocess.run(
-        ["systemd-analyze", "verify", *(tmp_path / name for name in UNITS)],
-        capture_output=True,
-        text=True,
-        env={"PATH": "/usr/bin:/bin", "SYSTEMD_UNIT_PATH": f"{tmp_path}:"},
-    )
-    said = [line for line in done.stderr.splitlines() if "certbot-enclave" in line]
-    assert (done.returncode, said) == (0, []), done.stderr
 
 
 def test_supervisord_is_given_our_commands():
